@@ -150,6 +150,9 @@ _COMBINED: Mapping[str, Callable[[float, float], float]] = {
     "headwater_job_in_trouble": max,
     "headwater_job_lag_seconds": max,
     "headwater_job_stopped": max,
+    "headwater_sink_lag_seconds": max,
+    "headwater_sink_last_commit_timestamp_seconds": max,
+    "headwater_sink_waiting_seconds": max,
     "headwater_job_watermark_seconds": lambda one, other: min(one, other) if one and other else one or other,
 }
 # About one process, so that they would mean nothing among those of another.

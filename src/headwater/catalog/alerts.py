@@ -19,6 +19,7 @@ from headwater.times import duration_seconds, duration_text
 NOBODY = "none"
 BY_JOB = "by (job, exported_job)"
 JOB_LAG_SECONDS_MAX = 3600
+SINK_WAITING_SECONDS_MAX = 300
 _JOB_NAMED = "{{ with $labels.exported_job }}{{ . }}{{ else }}{{ $labels.job }}{{ end }}"
 REFUSED_SHARE_MAX = 0.1
 _TAKEN = 'outcome=~"accepted|duplicate"'
@@ -160,6 +161,31 @@ def _platform_rules() -> Iterator[_Rule]:
         summary="Part of the log is damaged and skipped; run headwater log verify for details.",
     )
     yield from _job_rules()
+    yield from _sink_rules()
+
+
+def _sink_rules() -> Iterator[_Rule]:
+    yield _rule(
+        "HeadwaterSinkWaiting",
+        f"max {BY_JOB} (headwater_sink_waiting_seconds) > {SINK_WAITING_SECONDS_MAX:g}",
+        wait="0m",
+        severity="critical",
+        summary=f"The target of the sink {_JOB_NAMED} has taken nothing for {SINK_WAITING_SECONDS_MAX // 60} minutes.",
+    )
+    yield _rule(
+        "HeadwaterSinkBehind",
+        f"max {BY_JOB} (headwater_sink_lag_seconds) > {JOB_LAG_SECONDS_MAX:g}",
+        wait="15m",
+        severity="warning",
+        summary=f"The oldest event that the sink {_JOB_NAMED} has not written is more than an hour old.",
+    )
+    yield _rule(
+        "HeadwaterSinkRejects",
+        f'sum {BY_JOB} (increase(headwater_sink_rows_total{{what="rejected"}}[15m])) > 0',
+        wait="0m",
+        severity="warning",
+        summary=f"Events could not be written by the sink {_JOB_NAMED}; see headwater errors list.",
+    )
 
 
 def _job_rules() -> Iterator[_Rule]:

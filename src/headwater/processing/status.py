@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from headwater.connectors.contract import Delivery
 from headwater.errors import HeadwaterError
 from headwater.foreign import name_of, original, stack_of
 from headwater.jobs.job import Job
@@ -19,6 +20,7 @@ from headwater.processing.announcing import Announcements
 from headwater.processing.calls_status import NO_CALLS, CallsReport, CallsStatus, show_calls
 from headwater.processing.failures.counts import ErrorCounts, ErrorGroup
 from headwater.processing.latency import NO_LATENCY, Latency, LatencyReport
+from headwater.processing.sink_status import SinkReport, SinkStatus
 from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
@@ -74,6 +76,8 @@ class JobReport:
     state_bytes: int = 0
     # When its connector has last delivered an event, by this process (epoch milliseconds); None: not yet.
     delivered_ms: int | None = None
+    # Of a job that writes by a sink.
+    sink: SinkReport | None = None
 
 
 def lag_seconds(lag: int | None, watermark_ms: int) -> float | None:
@@ -171,8 +175,7 @@ class RunnerStatus:
         self.errors_hint = f"; see `headwater errors list {job.name}`"
         self._announcements = announcements or Announcements(clock)
         self._clock = clock
-        self._error_at = float("-inf")
-        self._restart_at = float("-inf")
+        self._error_at = self._restart_at = float("-inf")
         self._restarts_in_a_row = 0
         self._restart_kind = ""
         self._has_begun = False
@@ -182,14 +185,14 @@ class RunnerStatus:
         self.is_searching = False
         # Whether the position is known.
         self.has_run = False
-        self._this_batch_failed = False
-        self._last_events_failed = False
+        self._this_batch_failed = self._last_events_failed = False
         self._counts = {"read": 0, "written": 0, "errors": 0, "late": 0, "skipped": 0}
         self._emitted: Counter[str | None] = Counter()
         self._dropped: Counter[str] = Counter()
         self._watermark_ms = NO_WATERMARK
         self._position: str | None = None
         self.calls = CallsStatus(job, telemetry, clock)
+        self.sink = None if job.writes().target is None else SinkStatus(job, telemetry)
         self._lag: int | None = None
         self._state_size = (0, 0)
         name = job.name
@@ -243,6 +246,7 @@ class RunnerStatus:
             state_keys=self._state_size[0],
             state_bytes=self._state_size[1],
             delivered_ms=self.delivered_ms,
+            sink=None if self.sink is None else self.sink.report(),
         )
 
     def lags(self, records: int | None) -> None:
@@ -264,8 +268,11 @@ class RunnerStatus:
         if watermark_ms != NO_WATERMARK:
             self._watermark.set(watermark_ms / 1000)
 
-    def committed(self, written: int, results: Results, token: str) -> None:
+    def committed(self, written: int, results: Results, token: str, rows: Sequence[Delivery] = ()) -> None:
+        """A batch was committed with so many outputs or rows, of `rows`."""
         self.state = "running"
+        if self.sink is not None:
+            self.sink.committed(written, len(results.failures), rows)
         if results.emitted:
             refused = Counter(one.item.to for one in results.failures)
             self._emitted += Counter(one.to for one in results.emitted) - refused
@@ -288,6 +295,7 @@ class RunnerStatus:
     def retrying(self, error: BaseException) -> None:
         self.state = "retrying"
         self.last_error = short_reason(error)
+        self._sink_failed(error)
 
     def paused(self) -> None:
         """Somebody has paused the job."""
@@ -314,6 +322,7 @@ class RunnerStatus:
         """The runner ended and is restarted after the pause. `unforeseen`: the stack is printed."""
         self.state = "restarting"
         self.last_error = short_reason(error)
+        self._sink_failed(error)
         self.restarts += 1
         self._restart_at = self._clock()
         self._restarts.inc()
@@ -358,6 +367,7 @@ class RunnerStatus:
         if not skips:
             self._error_at = self._clock()
         self.last_error = short_reason(failures[-1].error)
+        self._sink_failed(failures[-1].error)
         kinds: dict[str, list[Failure]] = {}
         for failure in failures:
             kinds.setdefault(f"{failure.step}: {name_of(original(failure.error))}", []).append(failure)
@@ -375,6 +385,10 @@ class RunnerStatus:
                     ones[-1].step,
                     short_reason(ones[-1].error),
                 )
+
+    def _sink_failed(self, error: BaseException) -> None:
+        if self.sink is not None:
+            self.sink.failed(short_reason(error), error)
 
     def _trouble(self) -> str | None:
         now = self._clock()

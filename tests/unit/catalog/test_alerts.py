@@ -337,6 +337,30 @@ def test_promtool_finds_the_rules_good_and_they_fire_when_they_should(
             ],
             {"HeadwaterJobBehind"},
         ),
+        "sink-waiting": (
+            [
+                *calm,
+                _series(accepted, "0+3x300"),
+                _series('headwater_sink_waiting_seconds{exported_job="sink.edits"}', "0+60x300"),
+            ],
+            {"HeadwaterSinkWaiting"},
+        ),
+        "sink-behind": (
+            [
+                *calm,
+                _series(accepted, "0+3x300"),
+                _series('headwater_sink_lag_seconds{exported_job="sink.edits"}', "4000x300"),
+            ],
+            {"HeadwaterSinkBehind"},
+        ),
+        "sink-rejects": (
+            [
+                *calm,
+                _series(accepted, "0+3x300"),
+                _series('headwater_sink_rows_total{exported_job="sink.edits",what="rejected"}', "0+1x300"),
+            ],
+            {"HeadwaterSinkRejects"},
+        ),
     }
     alerts = sorted({"HeadwaterRateLow", *(alert for _, fired in cases.values() for alert in fired)})
     tests = []

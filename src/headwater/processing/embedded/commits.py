@@ -136,7 +136,8 @@ class Commits:
     def stored(self, prepared: Prepared) -> None:
         """Count what was stored. Rows that the target rejected during the commit are failures by now."""
         rejected = len(prepared.results.failures) - prepared.failures
-        self._status.committed(prepared.written - rejected, prepared.results, prepared.position.token())
+        written, token = prepared.written - rejected, prepared.position.token()
+        self._status.committed(written, prepared.results, token, prepared.rows)
 
     async def _rows(self, batch: Batch) -> list[Delivery]:
         """The rows for the job's table; an event that can never be a row is a failure."""

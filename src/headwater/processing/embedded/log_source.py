@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 
 from headwater.errors import HeadwaterError, LogCorrupt, PositionLost
@@ -119,6 +120,14 @@ class LogSource:
     async def lag(self) -> int:
         ends = await self._ends(self.processed)
         return sum(max(0, end - self.processed.offsets.get(part, 0)) for part, end in ends.items())
+
+    async def oldest_ms(self) -> int | None:
+        found: list[int] = []
+        for part, at in self.processed.offsets.items():
+            with contextlib.suppress(PositionLost, LogCorrupt):
+                records = await self._log.read(Position({part: at}), records_max=1)
+                found += [record.timestamp_ms for record in records]
+        return min(found, default=None)
 
     async def with_backlog(self, position: Position, read: Collection[TopicPartition] = ()) -> set[TopicPartition]:
         ends = await self._ends(position, read)

@@ -35,7 +35,7 @@ from headwater.processing.embedded.reading.suspects import Suspects
 from headwater.processing.embedded.reposition import reposition
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
-from headwater.processing.embedded.source import JobSource
+from headwater.processing.embedded.source import JobSource, KnowsOldest
 from headwater.processing.embedded.state_sizes import StateSizes, sizes_of
 from headwater.processing.failures.causes import INPUT, PROCESS
 from headwater.processing.failures.failed_events import FailedEvents
@@ -188,7 +188,10 @@ class EmbeddedRunner:
 
     async def lag(self) -> int | None:
         """How many records of its sources the job has not processed; None if its source does not know."""
-        return await self._source.lag()
+        lag = await self._source.lag()
+        if self.status.sink is not None and isinstance(self._source, KnowsOldest):
+            self.status.sink.lags(await self._source.oldest_ms() if lag else None)
+        return lag
 
     async def _begin(self) -> None:
         await self._commits.begin()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from headwater.errors import HeadwaterError
 from headwater.log.contract import Position, StoredRecord, TopicPartition
@@ -80,4 +80,13 @@ class JobSource(Protocol):
 
     def was_replaced(self) -> bool:
         """Whether what is read was found to be another log than the position belonged to; True once for each time."""
+        ...
+
+
+@runtime_checkable
+class KnowsOldest(Protocol):
+    """A source whose records have a time of receipt."""
+
+    async def oldest_ms(self) -> int | None:
+        """When the oldest record was received that is not processed yet; None if all are. Raises LogUnavailable."""
         ...

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from headwater.jobs.job import Job
 from headwater.platform import Platform
 from headwater.processing.failures.counts import ErrorGroup
 from headwater.processing.latency import LatencyReport
+from headwater.processing.sink_status import SinkReport, sink_state
 from headwater.processing.stack import without_paths
 from headwater.streams.seen import SeenStreams
 from headwater.times import utc_text
@@ -66,7 +68,34 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "in_flight": report.calls.in_flight,
         "waiting": report.calls.waiting,
         "parked": report.calls.parked,
+        "sink": None if report.sink is None else _sink(job, report.state, report.lag, report.sink, readable=readable),
     }
+
+
+def _sink(job: Job, state: str, lag: int | None, sink: SinkReport, *, readable: bool) -> dict[str, Any]:
+    """How the sink is doing. Its last error, as the text of any, is for those who may read what the job reads."""
+    last_error = sink.last_error
+    if last_error is not None:
+        last_error = without_paths(last_error, job.project) if readable else last_error.partition(":")[0]
+    return {
+        "name": sink.name if readable else None,
+        "connector": sink.connector,
+        "state": sink_state(state, sink),
+        "waiting_since": _time(sink.waiting_since_ms),
+        "rows_written": sink.written,
+        "rows_deleted": sink.deleted,
+        "rows_rejected": sink.rejected,
+        "rows_discarded": sink.discarded,
+        "lag_events": lag,
+        "lag_seconds": round(sink.lag_seconds(time.time()), 3),
+        "last_commit": _time(sink.last_commit_ms),
+        "last_error": last_error,
+        "last_error_at": _time(sink.last_error_ms),
+    }
+
+
+def _time(at_ms: int | None) -> str | None:
+    return None if at_ms is None else utc_text(at_ms)
 
 
 def _rounded(latency: LatencyReport, share: float) -> float | None:

@@ -87,6 +87,7 @@ def _job() -> Node:
                 }
             ),
             **{name: integer(description) for name, description in counts.items()},
+            "sink": {**_sink(), "type": ["object", "null"], "description": "Of a job that writes by a sink."},
             "error_groups": array_of(
                 record(
                     {
@@ -104,6 +105,32 @@ def _job() -> Node:
                 ),
                 "The causes of failures, the most frequent first.",
             ),
+        }
+    )
+
+
+def _sink() -> Node:
+    counts = {
+        "rows_written": "Rows that were written, with those deleted, since the process started.",
+        "rows_deleted": "Those of them that were deleted.",
+        "rows_rejected": "Events that could not be written.",
+        "rows_discarded": "Rows that the contract of the sink has left out.",
+    }
+    times = {
+        "waiting_since": "Since when its target takes nothing; null if it does.",
+        "last_commit": "When it wrote last.",
+        "last_error_at": "When it failed last.",
+    }
+    return record(
+        {
+            "name": text("The name of its table; that of a sink on private streams is not shown.", nullable=True),
+            "connector": text("Such as `sqlite`; `tables`: the database of the project's tables."),
+            "state": text("That of its job, or `waiting`: its target takes nothing."),
+            **{name: integer(description) for name, description in counts.items()},
+            "lag_events": integer("Events that it has not written, when it was last looked.", nullable=True),
+            "lag_seconds": number("The age of the oldest of them; 0 if there is none."),
+            "last_error": text("The last error, with its reason.", nullable=True),
+            **{name: moment(description, nullable=True) for name, description in times.items()},
         }
     )
 
