@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from headwater.testing.eventually import eventually
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
 from headwater.testing.suites.sink_filling import NewSink, Refuse
 from servers.cutting_proxy import CuttingProxy
+from servers.databases import mysql_database, mysql_dsn
 from servers.mariadb import MariadbServer
 
 LINES = TableShape("lines", (Column("number", "integer", "number"), Column("text", "text", "text")))
@@ -38,19 +38,15 @@ def ask(mariadb: MariadbServer) -> Iterator[Ask]:
 
 
 @pytest.fixture
-def database(ask: Ask) -> Iterator[str]:
-    name = f"suite_{secrets.token_hex(6)}"
-    # As old databases are.
-    ask(f"CREATE DATABASE {name} CHARACTER SET latin1")
-    ask(f"USE {name}")
-    yield name
-    ask("SET SESSION lock_wait_timeout = 20")
-    ask(f"DROP DATABASE {name}")
+def database(mariadb: MariadbServer, ask: Ask) -> Iterator[str]:
+    with mysql_database(mariadb.port) as name:
+        ask(f"USE {name}")
+        yield name
 
 
 @pytest.fixture
 def options(mariadb: MariadbServer, database: str) -> MysqlOptions:
-    return MysqlOptions(f"mysql://root@127.0.0.1:{mariadb.port}/{database}")
+    return MysqlOptions(mysql_dsn(mariadb.port, database))
 
 
 @pytest.fixture
@@ -169,7 +165,7 @@ async def test_after_a_commit_without_an_answer_the_token_says_whether_it_was_ma
     mariadb: MariadbServer, database: str, arrives: bool
 ) -> None:
     with CuttingProxy(mariadb.port) as proxy:
-        sink = MysqlSink(MysqlOptions(f"mysql://root@127.0.0.1:{proxy.port}/{database}"), LINES)
+        sink = MysqlSink(MysqlOptions(mysql_dsn(proxy.port, database)), LINES)
         await sink.open()
         for number in range(3):
             batch, token = [Delivery({"number": number})], f"token {number}"
@@ -186,7 +182,7 @@ async def test_after_a_commit_without_an_answer_the_token_says_whether_it_was_ma
 
 async def test_a_server_that_is_silent_or_away_is_noticed_in_time(mariadb: MariadbServer, database: str) -> None:
     with CuttingProxy(mariadb.port) as proxy:
-        dsn = f"mysql://root@127.0.0.1:{proxy.port}/{database}"
+        dsn = mysql_dsn(proxy.port, database)
         sink = MysqlSink(MysqlOptions(dsn, statement_seconds_max=1, silence_seconds_max=1), LINES)
         await sink.open()
         proxy.is_silent = True

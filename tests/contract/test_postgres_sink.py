@@ -16,6 +16,7 @@ from headwater.testing.eventually import eventually
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
 from headwater.testing.suites.sink_filling import NewSink, Refuse
 from servers.cutting_proxy import CuttingProxy
+from servers.databases import postgres_dsn, postgres_schema
 from servers.postgres import PostgresServer
 
 LINES = TableShape("lines", (Column("number", "integer", "number"), Column("text", "text", "text")))
@@ -23,7 +24,7 @@ LINES = TableShape("lines", (Column("number", "integer", "number"), Column("text
 
 @pytest.fixture
 def dsn(postgres: PostgresServer) -> str:
-    return f"postgresql://test@127.0.0.1:{postgres.port}/postgres"
+    return postgres_dsn(postgres.port)
 
 
 @pytest.fixture
@@ -33,12 +34,9 @@ def admin(dsn: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def schema(admin: psycopg.Connection) -> Iterator[str]:
-    name = f"suite_{secrets.token_hex(6)}"
-    admin.execute(f'CREATE SCHEMA "{name}"')
-    yield name
-    admin.execute("SET lock_timeout = '20s'")
-    admin.execute(f'DROP SCHEMA "{name}" CASCADE')
+def schema(postgres: PostgresServer) -> Iterator[str]:
+    with postgres_schema(postgres.port) as name:
+        yield name
 
 
 @pytest.fixture
@@ -150,7 +148,7 @@ async def test_after_a_commit_without_an_answer_the_token_says_whether_it_was_ma
     postgres: PostgresServer, schema: str, arrives: bool
 ) -> None:
     with CuttingProxy(postgres.port) as proxy:
-        options = PostgresOptions(f"postgresql://test@127.0.0.1:{proxy.port}/postgres", schema=schema)
+        options = PostgresOptions(postgres_dsn(proxy.port), schema=schema)
         sink = PostgresSink(options, LINES)
         await sink.open()
         for number in range(3):
@@ -168,7 +166,7 @@ async def test_after_a_commit_without_an_answer_the_token_says_whether_it_was_ma
 
 async def test_a_server_that_is_silent_is_noticed_in_time(postgres: PostgresServer, schema: str) -> None:
     with CuttingProxy(postgres.port) as proxy:
-        dsn = f"postgresql://test@127.0.0.1:{proxy.port}/postgres"
+        dsn = postgres_dsn(proxy.port)
         sink = PostgresSink(PostgresOptions(dsn, schema, statement_seconds_max=1, silence_seconds_max=1), LINES)
         await sink.open()
         proxy.is_silent = True
@@ -186,7 +184,7 @@ async def test_a_server_that_is_away_is_unavailable_and_the_sink_goes_on_when_it
     postgres: PostgresServer, schema: str
 ) -> None:
     with CuttingProxy(postgres.port) as proxy:
-        sink = PostgresSink(PostgresOptions(f"postgresql://test@127.0.0.1:{proxy.port}/postgres", schema), LINES)
+        sink = PostgresSink(PostgresOptions(postgres_dsn(proxy.port), schema), LINES)
         proxy.is_away = True
         with pytest.raises(SinkUnavailable, match=rf"127.0.0.1:{proxy.port}/postgres"):
             await sink.open()
