@@ -14,7 +14,9 @@ import pytest
 from aiohttp import web
 
 from headwater.connectors.contract import Delivery, EventShape, Sink
+from headwater.connectors.isolated import IsolatedSink, isolated
 from headwater.connectors.registry import sink_spec
+from headwater.connectors.secrets import Secrets
 from headwater.connectors.sinks.http.requests import HttpOptions
 from headwater.connectors.sinks.http.sink import HttpSink
 from headwater.declaration import Declaration
@@ -109,6 +111,19 @@ class TestHttpSink(EventSinkSuite):
             )
 
         return refuse
+
+
+class TestSinkOnItsOwnThread(EventSinkSuite):
+    implementations = (IsolatedSink,)
+
+    @pytest.fixture
+    def new_sink(self, service: Service) -> NewEventSink:
+        options = HttpOptions(url=f"{service.url}/events")
+        return lambda shape: isolated(lambda: HttpSink(options, shape), "any", seconds_max=60.0, secrets=Secrets([]))
+
+    @pytest.fixture
+    def received(self, service: Service) -> Received:
+        return lambda: service.events
 
 
 async def test_the_address_headers_and_body_have_fields_of_the_event(service: Service, opened: Any) -> None:

@@ -11,9 +11,12 @@ import pytest
 
 from headwater.connectors.contained import ContainedSink
 from headwater.connectors.contract import Column, TableShape
+from headwater.connectors.isolated import IsolatedSink, IsolatedTable, isolated
 from headwater.connectors.registry import table_sink
+from headwater.connectors.secrets import Secrets
 from headwater.connectors.sinks.duckdb import DuckdbDialect, DuckdbSink
 from headwater.connectors.sinks.sqlite import SqliteDialect, SqliteSink
+from headwater.connectors.spec import TableSink
 from headwater.errors import ConfigInvalid, ExtraMissing, JobInvalid
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.memory_sink import WITH_TOKEN, WITHOUT_TOKEN, MemorySink, MemoryTarget
@@ -40,6 +43,21 @@ class TestSqliteSink(SinkSuite):
                 )
 
         return refuse
+
+
+class TestSinkOnItsOwnThread(SinkSuite):
+    # What the one adds to the other is `view`.
+    implementations = (IsolatedTable, IsolatedSink)
+
+    @pytest.fixture
+    def new_sink(self, tmp_path: Path) -> NewSink:
+        def new_sink(shape: TableShape) -> TableSink:
+            path = tmp_path / "tables.db"
+            made = isolated(lambda: SqliteSink(path, shape), shape.name, seconds_max=60.0, secrets=Secrets([]))
+            assert isinstance(made, IsolatedTable)
+            return made
+
+        return new_sink
 
 
 class TestDuckdbSink(SinkSuite):
