@@ -275,6 +275,12 @@ QUESTIONS: Sequence[Question] = (
         tables.names_are_free,
     ),
     Question(
+        "table-elsewhere",
+        Severity.WARNING,
+        "A job that machines share (`jobs.shared`) reads a materialized table, which is on one of them.",
+        tables.tables_are_where_they_are_read,
+    ),
+    Question(
         "private-in-public",
         Severity.ERROR,
         "A job that reads a private stream sends its late events to a public stream.",

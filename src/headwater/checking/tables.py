@@ -10,6 +10,7 @@ from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.jobs.job import Job
+from headwater.processing.embedded.partitioned import can_share
 
 # The JSON types that each column type can hold; `json` can hold all.
 ACCEPTED: Mapping[ColumnType, frozenset[str]] = {
@@ -72,6 +73,21 @@ def names_are_free(project: Project) -> Iterator[Problem]:
         if shape.name.lower().startswith(RESERVED_PREFIXES):
             message = f"the name {shape.name} is reserved: tables must not begin with {', '.join(RESERVED_PREFIXES)}."
             yield about_job(job, message, "Rename the table.")
+
+
+def tables_are_where_they_are_read(project: Project) -> Iterator[Problem]:
+    """No job that machines share reads a table, which is on the machine that runs the table's job."""
+    if not (project.config.log.is_kafka and project.config.jobs.shared):
+        return
+    for job in project.jobs:
+        if job.tables and can_share(job):
+            names = ", ".join(job.tables)
+            message = (
+                f"it reads the table {names}, which on Kafka is only on the machine that runs the job of that name, and"
+                " jobs.shared lets other machines process its events: there they fail (state_unavailable)."
+            )
+            hint = "Run all processes of the project on one machine, or read the stream by join=… instead."
+            yield about_job(job, message, hint)
 
 
 def _tables(project: Project) -> Iterator[tuple[Job, TableShape]]:

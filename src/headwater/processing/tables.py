@@ -39,7 +39,8 @@ def tables_of(tables: Mapping[str, MaterializedTable], log: Log, state_directory
             if not is_in_use(file):
                 raise StateUnavailable(
                     f"The table {table.name} is not on this machine: no job has written {file} yet.",
-                    hint="With a log on Kafka a table is read on the machine that runs its job.",
+                    hint="With a log on Kafka, a table can only be read on the machine that runs its job: run both jobs"
+                    " there, or read the stream by join=….",
                 )
 
         of_file = StateFileReader(file, absent)

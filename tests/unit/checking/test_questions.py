@@ -21,6 +21,18 @@ def copied(event, context):
     return event
 """
 TABLE = "from headwater.jobs import table\n\nrows = table({arguments})\n"
+READING_A_TABLE = """from headwater.jobs import job, table
+
+@table(source="odd", key="text", version="whole")
+def rows(event, context):
+    return event
+
+
+# Each event is made with the row of its key.
+@job(source="odd", sink="made")
+def reads(event, context):
+    return context.table("rows").get(event["text"])
+"""
 VALUE = """title: odd/value
 $id: /odd/value/{version}
 $schema: http://json-schema.org/draft-07/schema#
@@ -122,7 +134,7 @@ BROKEN = [
            "text"),
     Broken("sink-invalid", _sink("{connector: sqlite, path: x.db, columns: {text: text}, table: most_edited_pages}"),
            "streams/odd.yaml", 4, "is filled by another job"),
-    Broken("source-invalid", {"sources/odd.yaml": "connector: jsonlines\n"}, "sources/odd.yaml", 1, "Known"),
+    Broken("source-invalid", {"sources/odd.yaml": "connector: jsonlines\n"}, "sources/odd.yaml", 1, "Did you mean"),
     Broken("source-invalid", {"sources/odd.yaml": "stream: demo.edit\n"}, "sources/odd.yaml", 1, "connector"),
     Broken("source-invalid", {"sources/odd.yaml": "stream: demo.edit\nconnector: jsonl\npth: x\n"},
            "sources/odd.yaml", 3, "path"),
@@ -166,6 +178,9 @@ BROKEN = [
             **_stream("odd", "transport: {kafka: {replicas: 1}}\n")}, "streams/odd.yaml", 3),
     Broken("tables-impossible", {SETTINGS: "jobs: {tables_path: var/tables.csv}\n"}, SETTINGS, 1, "tables.csv"),
     Broken("tables-impossible", {SETTINGS: "jobs: {tables_path: t.db}\n", "t.db/x": ""}, SETTINGS, 1, "directory"),
+    Broken("table-elsewhere",
+           {SETTINGS: "log: kafka://h\njobs: {shared: true}\n", **_value(), **_stream("odd"), **_stream("made"),
+            "jobs/odd.py": READING_A_TABLE}, "jobs/odd.py", 9, "reads the table rows"),
     Broken("state-impossible", {SETTINGS: "log: kafka://h\njobs: {state_path: README.md}\n"}, SETTINGS, 2),
     Broken("spool-impossible", {SETTINGS: "intake:\n  hasty_spool_path: README.md\n"}, SETTINGS, 2),
     Broken("keys-damaged", {KEYS: '[{"name":"a"'}, KEYS, 1, "not a list"),
