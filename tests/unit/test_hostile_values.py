@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.cli.sse import MessageParser
 from headwater.client.answer import RETRY_SECONDS_MAX, Waiting, read_answer
 from headwater.declaration import Declaration
 from headwater.errors import ConfigInvalid, EventMalformed, SchemaUnavailable
 from headwater.event import NESTING_MAX, decode_event, decode_json, encode_read, read_json
+from headwater.event_stream import MessageParser
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, Columns, checksum
 from headwater.schemas.remote import RemoteRepository
 from headwater.streams.legacy.api import Parameters, answer

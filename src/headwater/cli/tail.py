@@ -14,9 +14,10 @@ import click
 from headwater.cli.api_client import headers_with
 from headwater.cli.console import say
 from headwater.cli.options import key_option, server_option
-from headwater.cli.sse import Message, follow
+from headwater.cli.sse import follow
 from headwater.errors import ConfigInvalid, EventMalformed
 from headwater.event import decode_json, encode_json, event_time_ms
+from headwater.event_stream import Message
 from headwater.times import utc_text
 
 

@@ -45,6 +45,7 @@ SINKS: Mapping[str, Connector] = {
 }
 SOURCES: Mapping[str, Connector] = {
     "jsonl": Connector("headwater.connectors.sources.jsonl"),
+    "sse": Connector("headwater.connectors.sources.sse"),
 }
 # The extension of a table's file selects the database.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}

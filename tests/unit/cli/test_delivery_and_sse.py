@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from headwater.cli import delivery as delivery_module
 from headwater.cli.delivery import Delivery, Line, intake_url
 from headwater.cli.demo.edits import live_edits, synthetic_edits
-from headwater.cli.sse import Message, MessageParser, SubscriptionRefused, follow
+from headwater.cli.sse import follow
 from headwater.errors import ConfigInvalid, LogUnavailable
+from headwater.event_stream import Message, MessageParser, SubscriptionRefused
 
 Answer = Callable[[bytes, bytes, asyncio.StreamWriter], Awaitable[None]]
 

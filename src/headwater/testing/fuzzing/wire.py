@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 
-from headwater.cli.sse import MessageParser, SubscriptionRefused
 from headwater.client.answer import Waiting, read_answer
 from headwater.errors import HeadwaterError
 from headwater.event import EXACT, decode_event, decode_json
 from headwater.event_lines import LineSource, require_whole
+from headwater.event_stream import MessageParser, SubscriptionRefused
 from headwater.log.record_batch import BatchCodec, BatchDamaged, BatchHeader, Columns, checksum, decode_batch
 from headwater.schemas.remote import RemoteRepository
 from headwater.testing.fuzzing.campaign import Outcome
@@ -107,7 +107,7 @@ class Feeds(FromFiles):
     """Server-sent events as a client parses them: the result does not depend on where they are cut."""
 
     name = "feeds"
-    modules: Sequence[str] = ("headwater.cli.sse",)
+    modules: Sequence[str] = ("headwater.event_stream",)
     examples: Sequence[bytes] = (
         b'event: message\nid: [{"topic":"a","partition":0,"offset":5}]\ndata: {"a":1}\ndata: x\n\n:\n'
         b"\nretry: 500\r\n\r\n",

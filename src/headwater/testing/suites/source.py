@@ -31,6 +31,8 @@ Put = Callable[..., Awaitable[None]]
 PutInto = Callable[..., Awaitable[None]]
 # Bounds only a test that fails.
 SECONDS_MAX = 60.0
+# How long a read waits for what the system has (`SourceSuite.patience_seconds`).
+_wait_seconds = 0.0
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
@@ -47,7 +49,7 @@ async def read_phases(source: Source, *, deliveries_max: int = 1000) -> list[tup
     """The same, with the phase of each."""
     found: list[tuple[Delivery, str, Phase]] = []
     while True:
-        batch = await source.read(deliveries_max=deliveries_max, wait_seconds=0.0)
+        batch = await source.read(deliveries_max=deliveries_max, wait_seconds=_wait_seconds)
         if not batch.deliveries:
             return found
         assert len(batch.deliveries) <= deliveries_max
@@ -60,10 +62,19 @@ def numbers_of(found: Sequence[tuple[Delivery, str]]) -> list[int]:
 
 
 class SourceSuite(ContractSuite):
-    """Subclass it; see the module. `resumed_max`: how many tokens are resumed from, where opening takes long."""
+    """Subclass it; see the module. `resumed_max`: how many tokens are resumed from, where opening takes long.
+
+    `patience_seconds`: how long it takes at most until a source has what its system has, if they are far apart.
+    """
 
     contracts = (Source, SeeksTime, KnowsLag, Probes)
     resumed_max = 20
+    patience_seconds = 0.0
+
+    @pytest.fixture(autouse=True)
+    def waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lets each read wait for as long as the source may take."""
+        monkeypatch.setattr(f"{__name__}._wait_seconds", self.patience_seconds)
 
     @pytest.fixture
     def source(self, new_source: NewSource) -> Source:
@@ -116,7 +127,7 @@ class SourceSuite(ContractSuite):
 
     async def test_a_token_of_no_deliveries_resumes_there_too(self, source: Source, put: Put) -> None:
         await source.open(None)
-        batch = await source.read(deliveries_max=10, wait_seconds=0.0)
+        batch = await source.read(deliveries_max=10, wait_seconds=_wait_seconds)
         token = batch.token
         assert list(batch.deliveries) == []
         assert batch.token_after(0) == token
@@ -179,7 +190,7 @@ class SourceSuite(ContractSuite):
     async def test_the_token_before_the_first_delivery_gives_all_of_them_again(self, source: Source, put: Put) -> None:
         await put(*map(event, range(3)))
         await source.open(None)
-        batch = await source.read(deliveries_max=10, wait_seconds=0.0)
+        batch = await source.read(deliveries_max=10, wait_seconds=_wait_seconds)
         with pytest.raises(ValueError, match="deliveries"):
             batch.token_after(len(batch.deliveries) + 1)
         await source.close()
@@ -230,7 +241,7 @@ class SourceSuite(ContractSuite):
             return
         await put(*map(event, range(5)))
         await source.open(None)
-        first = await source.read(deliveries_max=2, wait_seconds=0.0)
+        first = await source.read(deliveries_max=2, wait_seconds=_wait_seconds)
         await put(*map(event, range(5, 9)))
         found = await read_phases(source, deliveries_max=2)
         assert first.phase == "snapshot"
