@@ -20,6 +20,7 @@ CASES = [
     ("reference_changes", PAGE),
     ("mediawiki_history", CHANGES),
     ("page_change_consolidation", "derived/legacy_streams_shuffled.jsonl.gz"),
+    ("search_update_each", CHANGES),
     ("traffic_anomalies", "synthetic/SYNTHETIC_webrequest.jsonl.gz"),
 ]
 
