@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +18,15 @@ from headwater.connectors.sinks.cassandra import CassandraOptions, CassandraSink
 from headwater.declaration import Declaration
 from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
+from headwater.testing.suites.sink_deletes import NOTES, note, notes_after, notes_of
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, page
 from servers.cassandra import CassandraServer
 
 KEYSPACE = "Headwater_test"
 REPLICATION = {"class": "SimpleStrategy", "replication_factor": 1}
-# Its columns have other types in other tests.
-DIFFERENT = "versions"
+# Their columns have other types in other tests.
+VERSIONS = "versions"
+DIFFERENT = frozenset({VERSIONS, "notes"})
 POLL_SECONDS = 0.1
 SECONDS_MAX = 60.0
 
@@ -47,7 +51,7 @@ def options(cassandra: CassandraServer, session: Session) -> Iterator[CassandraO
     yield CassandraOptions((f"127.0.0.1:{cassandra.port}",), KEYSPACE, REPLICATION)
     query = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
     for (table,) in session.execute(query, (KEYSPACE,)):
-        session.execute(f'{"DROP TABLE" if table == DIFFERENT else "TRUNCATE"} "{KEYSPACE}"."{table}"')
+        session.execute(f'{"DROP TABLE" if table in DIFFERENT else "TRUNCATE"} "{KEYSPACE}"."{table}"')
 
 
 @pytest.fixture
@@ -62,6 +66,23 @@ class TestCassandraSink(SinkSuite):
     def new_sink(self, options: CassandraOptions) -> NewSink:
         return lambda shape: CassandraSink(options, shape)
 
+    @pytest.mark.parametrize("has_version", [True, False])
+    async def test_a_batch_changes_what_its_events_would_change_one_by_one(
+        self, new_sink: NewSink, has_version: bool
+    ) -> None:
+        """Without two events of one version: of these Cassandra keeps the deletion, or the greater values."""
+        sink = new_sink(NOTES if has_version else dataclasses.replace(NOTES, version=""))
+        chance, written, versions = random.Random(3), list[Delivery](), list(range(200))
+        chance.shuffle(versions)
+        await sink.open()
+        for batch in range(12):
+            size, kinds = chance.randrange(1, 12), ("edit", "delete")
+            some = [note(chance.randrange(4), versions.pop(), chance.choice(kinds)) for _ in range(size)]
+            await sink.write(some, f"token {batch}")
+            written += some
+            assert notes_of(sink) == notes_after(written, has_version=has_version)
+        await sink.close()
+
 
 @pytest.mark.parametrize(
     ("kind", "version", "timestamp"),
@@ -75,10 +96,10 @@ async def test_the_version_is_the_write_timestamp(
     new_sink: NewSink, session: Session, kind: Any, version: Any, timestamp: int
 ) -> None:
     columns = (Column("title", "text", "title"), Column("version", kind, "version"), Column("text", "text", "text"))
-    sink = new_sink(TableShape(DIFFERENT, columns, ("title",), version="version"))
+    sink = new_sink(TableShape(VERSIONS, columns, ("title",), version="version"))
     await sink.open()
     await sink.write([Delivery({"title": "a", "version": version, "text": "x"})], "token")
-    (row,) = session.execute(f'SELECT writetime(text) FROM "{KEYSPACE}".{DIFFERENT}')
+    (row,) = session.execute(f'SELECT writetime(text) FROM "{KEYSPACE}".{VERSIONS}')
     assert tuple(row) == (timestamp,)
     await sink.close()
 

@@ -14,7 +14,6 @@ from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, page
 from servers.opensearch import OpensearchServer
 
-NAMES = ",".join(("edits", "lines", "pages", "versions", "ties", "other"))
 SHORT_SECONDS = 0.5
 
 
@@ -22,7 +21,8 @@ SHORT_SECONDS = 0.5
 def empty(opensearch: OpensearchServer) -> Iterator[OpensearchServer]:
     """The server, without the indices of other tests."""
     yield opensearch
-    opensearch.ask("DELETE", f"/{NAMES}?ignore_unavailable=true")
+    for index in opensearch.ask("GET", "/_cat/indices?format=json"):
+        opensearch.ask("DELETE", f"/{index['index']}")
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ import cassandra
 from cassandra import cluster, concurrent, connection, policies, protocol
 from cassandra.auth import PlainTextAuthProvider
 
-from headwater.connectors.contract import ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
 from headwater.connectors.partial_writes import incomplete
-from headwater.connectors.rows import latest_rows, row_of
+from headwater.connectors.rows import batch_of, checked_row
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.sql_dialect import quoted
@@ -32,7 +32,7 @@ from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkUnav
 from headwater.settings import REQUIRED, setting
 from headwater.times import time_us
 
-FEATURES = SinkFeatures(token_in_target=False, upsert=True)
+FEATURES = SinkFeatures(token_in_target=False, upsert=True, deletes=True)
 TYPES: Mapping[ColumnType, str] = {
     "text": "text",
     "integer": "bigint",
@@ -120,6 +120,7 @@ class CassandraSink:
         self._cluster: Any = None
         self._session: Any = None
         self._insert: Any = None
+        self._delete: Any = None
 
     async def open(self) -> str | None:
         await self.close()
@@ -131,22 +132,21 @@ class CassandraSink:
         return None
 
     def check(self, delivery: Delivery) -> None:
-        self._timestamp(row_of(self.shape, delivery))
+        checked_row(self.shape, delivery, self._check_version)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         self._opened()
-        rows, rejected = latest_rows(self.shape, deliveries)
+        rows, deletes, rejected = batch_of(self.shape, deliveries, self._check_version)
         written: list[tuple[int, Any, tuple[Any, ...]]] = []
         for index, values in rows:
-            try:
-                timestamp = self._timestamp(values)
-            except EventMalformed as error:
-                rejected[index] = error
-                continue
             own = () if self.shape.key else (deliveries[index].event_id or str(uuid.uuid4()),)
-            written.append((index, self._insert, (*own, *values, *(() if timestamp is None else (timestamp,)))))
+            using = () if self._version_at is None else (_timestamp(values[self._version_at], self.shape.version),)
+            written.append((index, self._insert, (*own, *values, *using)))
+        for index, values in deletes:
+            key, version = values[: len(self.shape.key)], values[len(self.shape.key) :]
+            written.append((index, self._delete, (*(_timestamp(one, self.shape.version) for one in version), *key)))
         retry = await self._in_thread(lambda: self._send(written, rejected)) if written else {}
-        if len(retry) == len(rows) > 0:
+        if len(retry) == len(written) > 0:
             raise SinkUnavailable(f"The table {self._place} took nothing: {next(iter(retry.values()))}")
         if rejected or retry:
             raise incomplete(
@@ -204,6 +204,9 @@ class CassandraSink:
         self._create(session)
         self._insert = session.prepare(self._insert_statement())
         self._insert.is_idempotent = True
+        if self.shape.delete_when:
+            self._delete = session.prepare(self._delete_statement())
+            self._delete.is_idempotent = True
         self._session = session
 
     def _create(self, session: Any) -> None:
@@ -225,17 +228,16 @@ class CassandraSink:
         using = " USING TIMESTAMP ?" if self._version_at is not None else ""
         return f"INSERT INTO {self._table} ({quoted(names)}) VALUES ({marks}){using}"
 
-    def _timestamp(self, values: tuple[Any, ...]) -> int | None:
-        """The write timestamp of a row; None if the moment of the write is to be it."""
-        if self._version_at is None:
-            return None
-        version, path = values[self._version_at], self.shape.columns[self._version_at].path
-        if isinstance(version, str):
-            moment = time_us(version)
-            if moment is None:
-                raise EventMalformed(f"{path} is no time: {version!r:.100}, and a text is compared as one here.")
-            return moment
-        return version if isinstance(version, int) else whole_version(version, path=path)
+    def _delete_statement(self) -> str:
+        using = " USING TIMESTAMP ?" if self._version_at is not None else ""
+        where = " AND ".join(f"{quoted([name])} = ?" for name in self.shape.key)
+        return f"DELETE FROM {self._table}{using} WHERE {where}"
+
+    def _check_version(self, columns: Sequence[Column], values: Sequence[Any]) -> None:
+        """Raise EventMalformed if the version is no write timestamp."""
+        for column, value in zip(columns, values, strict=True):
+            if column.name == self.shape.version:
+                _timestamp(value, column.path)
 
     def _send(
         self, written: Sequence[tuple[int, Any, tuple[Any, ...]]], rejected: dict[int, EventMalformed]
@@ -292,6 +294,16 @@ def create_statement(shape: TableShape, keyspace: str, partition: Sequence[str])
     primary = ", ".join([f"({quoted(divided)})", *(quoted([name]) for name in ordered)])
     table = f"{quoted([keyspace])}.{quoted([shape.name])}"
     return f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}, PRIMARY KEY ({primary}))"
+
+
+def _timestamp(version: Any, path: str) -> int:
+    """The write timestamp of a version. Raises EventMalformed if it has none; `path` names it."""
+    if isinstance(version, str):
+        moment = time_us(version)
+        if moment is None:
+            raise EventMalformed(f"{path} is no time: {version!r:.100}, and a text is compared as one here.")
+        return moment
+    return version if isinstance(version, int) else whole_version(version, path=path)
 
 
 def _literal(value: Any) -> str:

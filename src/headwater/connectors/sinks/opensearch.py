@@ -23,7 +23,7 @@ from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeat
 from headwater.connectors.credentials import refuse_credentials
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.row_keys import bounded_key_text
-from headwater.connectors.rows import latest_rows, row_of
+from headwater.connectors.rows import batch_of, checked_row
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.tables import TableView
@@ -32,7 +32,7 @@ from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.event import encode_json
 from headwater.settings import REQUIRED, setting
 
-FEATURES = SinkFeatures(token_in_target=False, upsert=True)
+FEATURES = SinkFeatures(token_in_target=False, upsert=True, deletes=True)
 ID_BYTES_MAX = 512
 # How long OpenSearch is left alone when it has no room for more operations.
 BUSY_BACK_OFF_SECONDS = 1.0
@@ -49,6 +49,7 @@ FIELDS: Mapping[ColumnType, Mapping[str, Any]] = {
     "real": {"type": "double"},
     "boolean": {"type": "boolean"},
     "json": {"type": "object", "enabled": False},
+    # It is searched to the millisecond; the document has all of it.
     "timestamp": {"type": "date"},
 }
 
@@ -118,17 +119,13 @@ class OpensearchSink:
         return None
 
     def check(self, delivery: Delivery) -> None:
-        self._version(row_of(self.shape, delivery))
+        checked_row(self.shape, delivery, self._check_version)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         self._opened()
-        rows, rejected = latest_rows(self.shape, deliveries)
-        operations = []
-        for index, values in rows:
-            try:
-                operations.append(self._operation(index, deliveries[index], values))
-            except EventMalformed as error:
-                rejected[index] = error
+        rows, deletes, rejected = batch_of(self.shape, deliveries, self._check_version)
+        operations = [self._indexing(index, deliveries[index], values) for index, values in rows]
+        operations += [self._deleting(index, values) for index, values in deletes]
         retry: dict[int, str] = {}
         for some in _chunks(operations, self._options.bulk_bytes_max):
             await self._send(some, rejected, retry)
@@ -186,18 +183,37 @@ class OpensearchSink:
         if absent := {name: field for name, field in wanted.items() if name not in there}:
             await client.indices.put_mapping(index=self.index, body={"properties": absent})
 
-    def _operation(self, index: int, delivery: Delivery, values: tuple[Any, ...]) -> _Operation:
-        """What is sent for one row. Raises EventMalformed if its version is none that OpenSearch compares."""
+    def _indexing(self, index: int, delivery: Delivery, values: tuple[Any, ...]) -> _Operation:
         action: dict[str, Any] = {}
         if self._key_at:
-            action["_id"] = bounded_key_text([values[at] for at in self._key_at], ID_BYTES_MAX) or "%empty"
+            action = self._target([values[at] for at in self._key_at])
         elif delivery.event_id:
             # The same event again is the same document.
-            action["_id"] = bounded_key_text([delivery.event_id], ID_BYTES_MAX)
-        if (version := self._version(values)) is not None:
-            # Of documents with the same version the one that arrives last is kept.
-            action |= {"version": version, "version_type": "external_gte"}
+            action = self._target([delivery.event_id])
+        if self._version_at is not None:
+            action |= self._versioned(values[self._version_at])
         return _Operation(index, encode_json({"index": action}) + b"\n" + self._document(values) + b"\n")
+
+    def _deleting(self, index: int, values: tuple[Any, ...]) -> _Operation:
+        count = len(self._key_at)
+        action = self._target(values[:count])
+        if self._version_at is not None:
+            action |= self._versioned(values[count])
+        return _Operation(index, encode_json({"delete": action}) + b"\n")
+
+    def _target(self, key: Sequence[Any]) -> dict[str, Any]:
+        """Which document an operation is about."""
+        return {"_id": bounded_key_text(key, ID_BYTES_MAX) or "%empty"}
+
+    def _versioned(self, version: Any) -> dict[str, Any]:
+        # Of documents with the same version the one that arrives last is kept.
+        return {"version": whole_version(version, path=self.shape.version), "version_type": "external_gte"}
+
+    def _check_version(self, columns: Sequence[Column], values: Sequence[Any]) -> None:
+        """Raise EventMalformed if the version is none that OpenSearch compares."""
+        for column, value in zip(columns, values, strict=True):
+            if column.name == self.shape.version:
+                whole_version(value, path=column.path)
 
     def _document(self, values: Sequence[Any]) -> bytes:
         """The row as a JSON object; `json` columns are JSON already. Absent values are left out."""
@@ -210,11 +226,6 @@ class OpensearchSink:
 
     def _row(self, document: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(_value(column, document.get(column.name)) for column in self.shape.columns)
-
-    def _version(self, values: tuple[Any, ...]) -> int | None:
-        if self._version_at is None:
-            return None
-        return whole_version(values[self._version_at], path=self.shape.columns[self._version_at].path)
 
     async def _send(self, some: Sequence[_Operation], rejected: dict[int, Any], retry: dict[int, str]) -> None:
         """Send one request, and note which of its operations were refused and which must be sent again."""

@@ -23,10 +23,10 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from headwater.connectors.contract import Column, Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
 from headwater.connectors.credentials import refuse_credentials
 from headwater.connectors.row_keys import key_text, plain_text
-from headwater.connectors.rows import Row, latest_rows, name_aside, row_of
+from headwater.connectors.rows import Row, batch_of, checked_row, name_aside
 from headwater.connectors.sinks.redis.scripts import SET_ASIDE, WRITE, sortable
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import SinkSpec
@@ -35,9 +35,11 @@ from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete, WriterFenced
 from headwater.settings import REQUIRED, setting
 
-FEATURES = SinkFeatures(token_in_target=True, upsert=True)
+FEATURES = SinkFeatures(token_in_target=True, upsert=True, deletes=True)
 SCHEMES = ("redis://", "rediss://", "unix://")
 SCAN_KEYS = 1000
+# What is stored as it is; numbers and booleans are JSON.
+TEXTS: frozenset[ColumnType] = frozenset(("text", "json", "timestamp"))
 # How long Redis is left alone when its memory is full.
 FULL_BACK_OFF_SECONDS = 5.0
 
@@ -102,30 +104,28 @@ class RedisSink:
         return self._known
 
     def check(self, delivery: Delivery) -> None:
-        row_of(self.shape, delivery)
+        checked_row(self.shape, delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        rows, malformed = latest_rows(self.shape, deliveries)
+        rows, deletes, malformed = batch_of(self.shape, deliveries)
         if malformed:
             raise WriteIncomplete(rejected=malformed)
-        name, options = self.shape.name, self._options
+        options = self._options
         keys = [self._position, self._counter]
+        kept = (options.row_seconds, options.deleted_seconds)
         numbered = "" if self.shape.key else "numbered"
-        arguments: list[str | int] = [
-            _known(self._known),
-            token,
-            options.row_seconds,
-            options.deleted_seconds,
-            numbered,
-        ]
+        arguments: list[str | int] = [_known(self._known), token, *kept, numbered]
         for _, values in rows:
-            key = key_text([values[at] for at in self._key_at])
-            keys += (f"{name}:{key}", f"_headwater:deleted:{name}:{key}")
+            keys += self._names([values[at] for at in self._key_at])
             version = "" if self._version_at is None else sortable(values[self._version_at])
             fields = self._fields(values, version)
             arguments += (version, len(fields), *fields)
+        for _, values in deletes:
+            count = len(self._key_at)
+            keys += self._names(values[:count])
+            arguments += ("" if self._version_at is None else sortable(values[count]), 0)
         with self._translated():
-            self._settle(await self._run(WRITE, keys, arguments), rows, keys)
+            self._settle(await self._run(WRITE, keys, arguments), [*rows, *deletes], keys)
         self._known = token
 
     async def set_aside(self) -> str | None:
@@ -179,6 +179,11 @@ class RedisSink:
             )
         found = await client.get(self._position)
         return found.decode() if isinstance(found, bytes) else found
+
+    def _names(self, values: Sequence[Any]) -> tuple[str, str]:
+        """What a row, and the marker of its deletion, are called."""
+        name = f"{self.shape.name}:{key_text(values)}"
+        return name, f"_headwater:deleted:{name}"
 
     def _row(self, fields: Mapping[bytes, bytes]) -> tuple[Any, ...]:
         return tuple(_value(column, fields.get(column.name.encode())) for column in self.shape.columns)
@@ -256,7 +261,7 @@ def _sha(script: str) -> str:
 def _value(column: Column, text: bytes | None) -> Any:
     if text is None:
         return None
-    return text.decode() if column.type in ("text", "json", "timestamp") else json.loads(text)
+    return text.decode() if column.type in TEXTS else json.loads(text)
 
 
 SPEC = SinkSpec(
