@@ -18,6 +18,7 @@ from headwater.declaration import Declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
 from headwater.jobs.job import Job, ToTable
 from headwater.jobs.place import Place, relative_file
+from headwater.jobs.sink_delivery import SinkDelivery, read_delivery
 from headwater.options import REFERENCE, fields_of, read_section
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.schema import Schema
@@ -84,7 +85,7 @@ def lake_jobs(
                     legacy=is_legacy(stream.name, stream.schema_title),
                     look_back_seconds=lake.look_back_seconds,
                 )
-                yield _job(stream, options, project)
+                yield _job(stream, options, _delivery(stream, settings), project)
             except ConfigInvalid as error:
                 if refused is None:
                     raise
@@ -109,14 +110,25 @@ def _storage(lake: LakeConfig) -> StorageOptions:
     return read_section(StorageOptions, lake.storage, source, ("lake", "storage"))
 
 
-def _job(stream: Stream, options: LakeOptions, project: Path) -> Job:
+def _delivery(stream: Stream, settings: Mapping[str, Any]) -> SinkDelivery:
+    """The consumer's `batch`, `attempts_max` and `on_error`, as every sink has them."""
+    return read_delivery(settings, SPEC, Declaration(stream.file or stream.name, settings), ())
+
+
+def _job(stream: Stream, options: LakeOptions, delivery: SinkDelivery, project: Path) -> Job:
     place = Place(relative_file(Path(stream.file or CONFIG_FILE), project), stream.line or 1)
     try:
         return Job(
             name=f"{LAKE}.{options.table}",
             sources=(stream.name,),
-            output=ToTable(EventShape(_sink_name(options.table)), ConfiguredSink(SPEC, options, str(place))),
+            output=ToTable(
+                EventShape(_sink_name(options.table)),
+                ConfiguredSink(SPEC, options, str(place)),
+                delivery.batch,
+                delivery.attempts_max,
+            ),
             canaries=True,
+            on_error=delivery.on_error,
             summary=f"Ingests its events into the table {options.table} of the lake.",
             place=place,
             project=project,
