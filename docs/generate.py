@@ -277,7 +277,8 @@ def connectors_page() -> str:
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
         parts += [f"{'; '.join(can).capitalize()}.", ""]
-        parts += [f"Such as `{{connector: {name}, {spec.example}, key: id}}`.", ""]
+        keyed = ", key: id" if spec.features.upsert else ""
+        parts += [f"Such as `{{connector: {name}, {spec.example}{keyed}}}`.", ""]
         parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
     return "\n".join([*parts, *_sources()])
 

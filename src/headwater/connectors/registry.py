@@ -41,6 +41,8 @@ SINKS: Mapping[str, Connector] = {
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
     "http": Connector("headwater.connectors.sinks.http.sink"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
+    "parquet": Connector("headwater.connectors.sinks.parquet", extra="parquet"),
+    "jsonl": Connector("headwater.connectors.sinks.jsonl"),
     "redis": Connector("headwater.connectors.sinks.redis.sink", extra="redis"),
 }
 SOURCES: Mapping[str, Connector] = {

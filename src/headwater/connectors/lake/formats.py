@@ -13,6 +13,8 @@ from headwater.event import decode_json, encode_json
 
 ROW_GROUP_ROWS_MAX = 131_072
 _GZIP_LEVEL = 3
+# What encoding raises about rows that do not fit.
+UNFIT = (ValueError, TypeError, OverflowError, NotImplementedError)
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -21,7 +23,7 @@ Rows = Sequence[Mapping[str, Any]]
 class Format:
     """One kind of file. `merged` makes one file of several; `rows` yields the rows of one, columns by name.
 
-    `encoded` raises ValueError, TypeError or OverflowError if a row does not fit.
+    `encoded` raises one of UNFIT if a row does not fit.
     """
 
     suffix: str

@@ -16,7 +16,7 @@ from headwater.connectors.contract import Delivery, EventShape
 from headwater.connectors.lake.commits import Head, TableDirectory
 from headwater.connectors.lake.event_rows import arrow_columns, evolved, lake_row, undeclared
 from headwater.connectors.lake.file_system import FileSystem
-from headwater.connectors.lake.formats import Format, parquet
+from headwater.connectors.lake.formats import UNFIT, Format, parquet
 from headwater.connectors.lake.layout import HOUR_MS, hour_place, lake_time_ms
 from headwater.connectors.lake.options import FEATURES, LakeOptions
 from headwater.connectors.lake.seen_ids import SeenIds, digest
@@ -129,7 +129,7 @@ class LakeSink:
             self._ids.add(batch.ids, number)
         try:
             writer.commit(Commit(token, batch.rows, facts, complete))
-        except (ValueError, TypeError, OverflowError, NotImplementedError):
+        except UNFIT:
             rejected = self._unfit(batch)
             if not rejected:
                 raise
@@ -171,7 +171,7 @@ class LakeSink:
             for index, row in zip(batch.indexes[place], rows, strict=True):
                 try:
                     self._format.encoded([row])
-                except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+                except UNFIT as error:
                     found[index] = EventMalformed(
                         f"The event does not fit the columns of {self._options.table}: {error}"
                     )

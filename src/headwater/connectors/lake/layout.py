@@ -29,18 +29,27 @@ def is_legacy(stream: str, schema_title: str | None) -> bool:
 
 def lake_time_ms(event: Mapping[str, Any], *, legacy: bool) -> int | None:
     """The time by which an event is stored (epoch milliseconds): `meta.dt`, of legacy streams `dt`, else `meta.dt`."""
-    for path in ("dt", "meta.dt") if legacy else ("meta.dt",):
-        text = get_path(event, path)
-        at = time_ms(text) if isinstance(text, str) else None
-        if at is not None and TIME_MS_MIN <= at <= TIME_MS_MAX:
-            return at
-    return None
+    at_ms = time_at(event, "dt") if legacy else None
+    return time_at(event, "meta.dt") if at_ms is None else at_ms
+
+
+def time_at(event: Mapping[str, Any], path: str) -> int | None:
+    """The date-time at a dotted path, in epoch milliseconds; None if there is none that a calendar has."""
+    text = get_path(event, path)
+    at_ms = time_ms(text) if isinstance(text, str) else None
+    return at_ms if at_ms is not None and TIME_MS_MIN <= at_ms <= TIME_MS_MAX else None
+
+
+def day_place(at_ms: int, *, with_hour: bool) -> str:
+    """`year=2016/month=06/day=27`, or with `/hour=05`, of a moment (epoch milliseconds)."""
+    text = utc_seconds(at_ms)
+    day = f"year={text[:4]}/month={text[5:7]}/day={text[8:10]}"
+    return f"{day}/hour={text[11:13]}" if with_hour else day
 
 
 def hour_place(datacenter: str, hour: int) -> str:
     """`datacenter=eqiad/year=2016/month=06/day=27/hour=05` of a number of hours since the epoch."""
-    text = utc_seconds(hour * HOUR_MS)
-    return f"datacenter={datacenter}/year={text[:4]}/month={text[5:7]}/day={text[8:10]}/hour={text[11:13]}"
+    return f"datacenter={datacenter}/{day_place(hour * HOUR_MS, with_hour=True)}"
 
 
 def hour_of(place: str) -> tuple[str, int] | None:

@@ -1,0 +1,27 @@
+"""The JSONL sink: whole events as compressed lines of JSON in files, each of them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headwater.connectors.contract import EventShape
+from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink
+from headwater.connectors.lake.formats import json_lines
+from headwater.connectors.spec import SinkSpec
+
+
+def _made(options: FileOptions, shape: EventShape, directory: Path) -> FileSink:
+    form = FileForm(lambda delivery: delivery.value, lambda head: (json_lines(), {}))
+    return FileSink(shape.name, options, form, directory)
+
+
+SPEC = SinkSpec(
+    name="jsonl",
+    summary="Whole events as lines of JSON in files compressed with gzip, on local disk, in S3 or in HDFS.",
+    options=FileOptions,
+    make=_made,
+    features=FEATURES,
+    form="events",
+    example="location: var/files",
+    batch=BATCH,
+)

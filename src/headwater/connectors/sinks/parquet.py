@@ -1,0 +1,62 @@
+"""The Parquet sink: rows in files on local disk, in S3-compatible stores or in HDFS, each of them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+
+from headwater.connectors.contract import ColumnType, Delivery, TableShape
+from headwater.connectors.lake.commits import Head
+from headwater.connectors.lake.event_rows import evolved
+from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink
+from headwater.connectors.lake.formats import Format, parquet
+from headwater.connectors.lake.state import columns_of, columns_text
+from headwater.connectors.rows import row_of
+from headwater.connectors.spec import SinkSpec
+from headwater.errors import ConfigInvalid
+
+_TYPES: dict[ColumnType, Any] = {
+    "text": pyarrow.string(),
+    "integer": pyarrow.int64(),
+    "real": pyarrow.float64(),
+    "boolean": pyarrow.bool_(),
+    "json": pyarrow.string(),
+}
+
+
+def columns_for(shape: TableShape) -> pyarrow.Schema:
+    """The columns of a table in Arrow's types; every one may be null."""
+    types = [(column.name, _TYPES.get(column.type, pyarrow.string())) for column in shape.columns]
+    return pyarrow.schema(types)
+
+
+def _made(options: FileOptions, shape: TableShape, directory: Path) -> FileSink:
+    if shape.key:
+        raise ConfigInvalid(
+            f"The sink {shape.name} has a key, and files are only added to.", hint="Leave `key` out, or use iceberg."
+        )
+
+    def opened(head: Head | None) -> tuple[Format, dict[str, Any]]:
+        columns = columns_for(shape)
+        if head is not None and head.facts.get("columns"):
+            columns = evolved(shape.name, columns_of(head.facts["columns"]), columns)
+        return parquet(columns), {"columns": columns_text(columns)}
+
+    def row(delivery: Delivery) -> dict[str, Any]:
+        return dict(zip(shape.column_names, row_of(shape, delivery), strict=True))
+
+    return FileSink(shape.name, options, FileForm(row, opened), directory)
+
+
+SPEC = SinkSpec(
+    name="parquet",
+    summary="Rows in Parquet files, on local disk, in S3-compatible stores or in HDFS.",
+    options=FileOptions,
+    make=_made,
+    features=FEATURES,
+    extra="parquet",
+    example="location: var/files",
+    batch=BATCH,
+)
