@@ -92,7 +92,7 @@ ONLY_IN = {
     "jinja2": ("headwater.web",),
     "click": ("headwater.cli",),
     "jsonschema_rs": ("headwater.schemas",),
-    "confluent_kafka": ("headwater.log.kafka", "headwater.testing"),
+    "confluent_kafka": ("headwater.log.kafka", "headwater.connectors.sinks.kafka", "headwater.testing"),
     "prometheus_client": ("headwater.telemetry",),
     "yaml": ("headwater.declaration", "headwater.schemas", "headwater.streams"),
 }

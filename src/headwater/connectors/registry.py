@@ -40,6 +40,7 @@ SINKS: Mapping[str, Connector] = {
     "mysql": Connector("headwater.connectors.sinks.mysql", extra="mysql"),
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
     "http": Connector("headwater.connectors.sinks.http.sink"),
+    "kafka": Connector("headwater.connectors.sinks.kafka", extra="kafka"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
     "parquet": Connector("headwater.connectors.sinks.parquet", extra="parquet"),
     "jsonl": Connector("headwater.connectors.sinks.jsonl"),

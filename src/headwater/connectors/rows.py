@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from headwater.connectors.contract import Column, ColumnType, Delivery, TableShape
+from headwater.connectors.contract import Column, ColumnType, Delivery, Shape, TableShape
 from headwater.errors import EventMalformed
 from headwater.event import encode_json, get_path
 from headwater.schemas.json_value import identity, json_equal, plain
@@ -40,7 +40,7 @@ def row_of(shape: TableShape, delivery: Delivery) -> tuple[Any, ...]:
     return _values_of(shape, shape.columns, delivery)
 
 
-def is_delete(shape: TableShape, delivery: Delivery) -> bool:
+def is_delete(shape: Shape, delivery: Delivery) -> bool:
     """Whether the event deletes the row of its key: each path of `delete_when` holds one of its values."""
     return bool(shape.delete_when) and all(
         any(json_equal(get_path(delivery.value, path), value) for value in values) for path, values in shape.delete_when

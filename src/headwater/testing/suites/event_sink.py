@@ -111,7 +111,7 @@ class EventSinkSuite(ContractSuite):
         assert sorted(one["name"] for one in received()) == ["a", "c"]
 
     async def test_it_can_be_opened_again(self, new_sink: NewEventSink, received: Received) -> None:
-        sink = new_sink(ANY)
+        sink = new_sink(KEYED)
         for number in range(3):
             assert await sink.open() is None
             await sink.write([event("a", number)], "token")

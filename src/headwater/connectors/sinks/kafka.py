@@ -1,0 +1,240 @@
+"""The Kafka sink: each event is a message of a topic of any Kafka, such as one that other teams read.
+
+How this works: the client's idempotent producer sends a batch, and a write ends when the brokers have acknowledged all
+of it, each event by all replicas in sync. Events of one key are in one partition, in order. An event that `delete_when`
+describes is written as a message without a value, by which a compacted topic forgets its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from headwater.connectors.contract import Delivery, EventShape, SinkFeatures
+from headwater.connectors.rows import is_delete
+from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable, WriteIncomplete
+from headwater.event import encode_json, get_path
+from headwater.settings import REQUIRED, setting
+
+FEATURES = SinkFeatures(token_in_target=False, upsert=False, reads_back=False, deletes=True)
+# What the sink's promises depend on, or has an option of its own.
+OWN_SETTINGS = frozenset(
+    (
+        "acks",
+        "request.required.acks",
+        "bootstrap.servers",
+        "metadata.broker.list",
+        "enable.idempotence",
+        "transactional.id",
+        "delivery.timeout.ms",
+        "message.timeout.ms",
+        "sasl.username",
+        "sasl.password",
+        "delivery.report.only.error",
+        "plugin.library.paths",
+        "allow.auto.create.topics",
+    )
+)
+# Those of one message, whatever is tried.
+REFUSED = frozenset(
+    (
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+    )
+)
+NOT_THERE = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC))
+DENIED = frozenset(
+    (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    )
+)
+POLL_SECONDS = 0.1
+_log = logging.getLogger("headwater.connectors.kafka")
+# What matters is reported as errors of writes; the client's own lines are for debugging.
+_log.addFilter(lambda record: _log.isEnabledFor(logging.DEBUG))
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """The options of a Kafka sink."""
+
+    servers: tuple[str, ...] = setting(REQUIRED, "`HOST:PORT` of some brokers.")
+    topic: str = setting(REQUIRED, "The topic. It must exist: partitions, replicas and retention are its owner's.")
+    user: str | None = setting(None, "The user to log in as, by SASL.")
+    password: str | None = setting(None, "The password of the user.", secret=True)
+    settings: Mapping[str, Any] = setting(
+        {},
+        "Options of the client library (librdkafka) by their dotted names, such as `security.protocol: SASL_SSL`,"
+        " `sasl.mechanism`, `ssl.ca.location` or `compression.type`.",
+    )
+    timeout_seconds: float = setting(30.0, "How long the brokers may take to acknowledge an event.", at_least=1.0)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigInvalid for a setting that the sink sets itself."""
+        for name in self.settings:
+            if name in OWN_SETTINGS or name.startswith("sasl.oauthbearer.client"):
+                raise ConfigInvalid(
+                    f"The setting {name} of a Kafka sink cannot be changed.",
+                    hint="Use the options `servers`, `user`, `password` and `timeout_seconds`.",
+                )
+
+
+class KafkaSink:
+    """Writes to one topic."""
+
+    features = FEATURES
+
+    def __init__(self, options: KafkaOptions, shape: EventShape) -> None:
+        self.shape = shape
+        self._options = options
+        self._producer: Producer | None = None
+
+    async def open(self) -> str | None:
+        await self.close()
+        self._producer = await asyncio.to_thread(self._connected)
+        return None
+
+    def check(self, delivery: Delivery) -> None:
+        self._key(delivery)
+
+    async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
+        producer = self._producer
+        if producer is None:
+            raise SinkUnavailable(f"The sink {self.shape.name} is not open.")
+        errors = await asyncio.to_thread(self._produced, producer, deliveries)
+        rejected: dict[int, Exception] = {}
+        retry: list[int] = []
+        for index, error in errors.items():
+            if isinstance(error, EventMalformed):
+                rejected[index] = error
+            elif isinstance(error, KafkaError) and error.code() in REFUSED:
+                rejected[index] = EventMalformed(f"The topic {self._options.topic} does not take it: {error.str()}.")
+            else:
+                retry.append(index)
+        if not errors:
+            return
+        first = next((errors[index] for index in retry), None)
+        if first is not None and len(retry) + len(rejected) == len(deliveries) and not rejected:
+            raise self._unavailable(first)
+        raise WriteIncomplete(
+            rejected=rejected, retry=retry, message="" if first is None else str(self._unavailable(first))
+        )
+
+    async def close(self) -> None:
+        """Whatever was not acknowledged has been reported by a write; nothing is waited for."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            await asyncio.to_thread(producer.flush, POLL_SECONDS)
+
+    def _connected(self) -> Producer:
+        options = self._options
+        try:
+            producer = Producer(self._client_settings(), logger=_log)
+            metadata = producer.list_topics(options.topic, timeout=options.timeout_seconds)
+        except KafkaException as error:
+            raise self._unavailable(error.args[0]) from error
+        except (ValueError, TypeError) as error:
+            raise ConfigInvalid(f"The sink {self.shape.name}: {error}.") from None
+        if (missing := metadata.topics[options.topic].error) is not None:
+            raise self._unavailable(missing)
+        return producer
+
+    def _client_settings(self) -> dict[str, Any]:
+        options = self._options
+        settings: dict[str, Any] = {
+            "client.id": "headwater",
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            "socket.keepalive.enable": True,
+            **options.settings,
+            "bootstrap.servers": ",".join(options.servers),
+            "enable.idempotence": True,
+            "delivery.timeout.ms": int(options.timeout_seconds * 1000),
+            "allow.auto.create.topics": False,
+        }
+        if options.user is not None:
+            settings |= {"sasl.username": options.user, "sasl.password": options.password or ""}
+        return settings
+
+    def _produced(self, producer: Producer, deliveries: Sequence[Delivery]) -> dict[int, object]:
+        """Send all of them, and wait for the brokers' answers. The errors, by the index of the event."""
+        errors: dict[int, object] = {}
+        waiting = set(range(len(deliveries)))
+
+        def reported(index: int, error: KafkaError | None, message: Message) -> None:
+            waiting.discard(index)
+            if error is not None:
+                errors[index] = error
+
+        for index, delivery in enumerate(deliveries):
+            try:
+                value = None if is_delete(self.shape, delivery) else encode_json(delivery.value)
+                key, answered = self._key(delivery), functools.partial(reported, index)
+                while True:
+                    try:
+                        producer.produce(self._options.topic, value, key, on_delivery=answered)
+                        break
+                    except BufferError:
+                        producer.poll(POLL_SECONDS)
+            except EventMalformed as error:
+                waiting.discard(index)
+                errors[index] = error
+            except KafkaException as error:
+                waiting.discard(index)
+                errors[index] = error.args[0]
+            producer.poll(0)
+        # The client reports each within its own time limit; one more second is for the report.
+        until = time.monotonic() + self._options.timeout_seconds + 1
+        while waiting and time.monotonic() < until:
+            producer.poll(POLL_SECONDS)
+        return errors | dict.fromkeys(waiting, "no answer")
+
+    def _key(self, delivery: Delivery) -> bytes | None:
+        """One text as it is, anything else as JSON. Raises EventMalformed if a part of the key is absent."""
+        if not self.shape.key:
+            return None
+        values = [get_path(delivery.value, path) for path in self.shape.key]
+        for path, value in zip(self.shape.key, values, strict=True):
+            if value is None:
+                raise EventMalformed(f"{path} is absent, and the sink {self.shape.name} needs it for its key.")
+        if len(values) == 1:
+            return values[0].encode() if isinstance(values[0], str) else encode_json(values[0])
+        return encode_json(values)
+
+    def _unavailable(self, error: object) -> SinkUnavailable:
+        topic, servers = self._options.topic, ",".join(self._options.servers)
+        said = error.str() if isinstance(error, KafkaError) else str(error)
+        hint = None
+        if isinstance(error, KafkaError) and error.code() in NOT_THERE:
+            hint = "Create the topic; it is found without a restart."
+        elif isinstance(error, KafkaError) and error.code() in DENIED:
+            hint = "Check `user`, `password` and `settings`, and whether the user may write to the topic."
+        return SinkUnavailable(f"The topic {topic} at {servers}: {said}.", hint=hint)
+
+
+SPEC = SinkSpec(
+    name="kafka",
+    summary="Messages of a topic of any Kafka.",
+    options=KafkaOptions,
+    make=lambda options, shape, directory: KafkaSink(options, shape),
+    features=FEATURES,
+    extra="kafka",
+    form="events",
+    example="servers: localhost:9092, topic: orders",
+    batch=BatchDefaults(rows_max=10_000, bytes_max=8_388_608, seconds_max=0.1),
+)
