@@ -14,6 +14,7 @@ from headwater.cli.options import RenamedOption
 # of them.
 MEANINGS = {
     "--after": "the resume token to start after",
+    "--allow-repeats": "do it although rows are there twice afterwards",
     "--again": "begin at the first line although the file was loaded before",
     "--all": "the whole stack",
     "--all-nullable": "no column is required",
@@ -139,6 +140,7 @@ MEANINGS = {
     "--where": "only what has these fields",
     "--widen": "make columns wider",
     "--workers": "how many processes",
+    "--write": "also write something, and delete it again",
     "--yes": "do not ask",
 }
 # The verbs of jsonschema-tools keep the names they have there.
@@ -152,6 +154,8 @@ OLD_NAMES = {
     "headwater codegen python": {"--schemas": "--repository"},
     "headwater schema types": {"--schemas": "--repository"},
     "headwater schema validate": {"--schemas": "--repository"},
+    "headwater sinks backfill": {"--to": "--until"},
+    "headwater sinks rewind": {"--to": "--since"},
     "headwater streams export": {"--into": "--output-dir"},
     "headwater streams import": {"--into": "--output-dir"},
     "headwater tail": {"--from": "--server"},

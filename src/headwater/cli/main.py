@@ -16,6 +16,7 @@ VERBS: Table = {
     "tail": ("headwater.cli.tail", "Follow streams and print their events."),
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
     "job": ("headwater.cli.job.verbs", "Create, list, draw, run and control the jobs of a project."),
+    "sinks": ("headwater.cli.sinks.verbs", "List, test and control what writes streams to other systems."),
     "table": ("headwater.cli.table.verbs", "Read the materialized tables of a project."),
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
     "codegen": ("headwater.cli.codegen.verbs", "Write code from schemas."),

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from headwater.streams.registry import StreamRegistry
 
 
+# How long a target may take to say how many rows it has.
+TABLE_SECONDS_MAX = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class MeasuredJobs:
     """`measures` and `requests`, what was asked of a job, by its name; empty, with the reason, if the log could not be
@@ -91,7 +95,7 @@ async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry
 async def _rows(config: Config, job: Job, log: Log) -> int | None:
     """The rows of the table that it fills or keeps; None without one, or if it cannot be read now."""
     from headwater.connectors.contract import Readable
-    from headwater.processing.hosting.files import sink_of
+    from headwater.processing.hosting.files import isolated_sink
     from headwater.processing.tables import tables_of
 
     writes = job.writes()
@@ -102,7 +106,7 @@ async def _rows(config: Config, job: Job, log: Log) -> int | None:
             return None
     if writes.table is None or (writes.sink is None and not config.path(config.jobs.tables_path).exists()):
         return None
-    table = sink_of(config, job)
+    table = isolated_sink(config, job, seconds_max=TABLE_SECONDS_MAX)
     if not isinstance(table, Readable):
         return None
     try:

@@ -40,12 +40,12 @@ def sink_of(config: Config, job: Job) -> Sink:
     return writes.sink.made(writes.target, secrets, config.project_dir)
 
 
-def isolated_sink(config: Config, job: Job) -> IsolatedSink:
-    """As `sink_of`, on a thread of its own, and with errors that have no secrets."""
+def isolated_sink(config: Config, job: Job, *, seconds_max: float | None = None) -> IsolatedSink:
+    """As `sink_of`, on a thread of its own, and with errors that have no secrets. `seconds_max`: of each call."""
     return isolated(
         lambda: sink_of(config, job),
         job.name,
-        seconds_max=config.jobs.sink_call_seconds_max,
+        seconds_max=config.jobs.sink_call_seconds_max if seconds_max is None else seconds_max,
         secrets=Secrets(_secrets_of(config, job).values()),
     )
 
