@@ -20,8 +20,8 @@ SHORT = {
     "idle": ["--rounds", "2", "--seconds", "5"],
     "processes": ["--rounds", "1", "--events", "10000"],
 }
-# Not part of `all`: one needs a schema repository, the other environments with other engines.
-OTHERS = {"schemas": "schemas.py", "comparison": "comparison/compare.py"}
+# Not part of `all`: they need a schema repository, or environments with other engines.
+OTHERS = {"schemas": "schemas.py", "comparison": "comparison/compare.py", "sinks": "sinks/compare_sinks.py"}
 
 
 def main() -> int:

@@ -1,0 +1,143 @@
+"""Rows into PostgreSQL and DuckDB by Headwater and by dlt: processor time of the client and time, per row.
+
+How this works: both read the same file of events of 1 KB, in a process and an environment of their own (`--dlt
+PYTHON`), and fill a new table, either a row per event or the newest row of each key (each key comes twice). Each load
+is run with few and with many events: the differences of the times, divided by that of the numbers, are what a row
+costs, without what starting costs. The engines take turns, `--rounds` times; the rows are counted after each load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import sink_events
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import figures
+
+HERE = Path(__file__).resolve().parent
+MODES = ("append", "upsert")
+RUN_SECONDS_MAX = 300.0
+
+
+def load(python: str, script: str, arguments: Sequence[str], folder: Path) -> dict[str, float]:
+    """One run of an engine; its times in seconds."""
+    command = [python, str(HERE / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS_MAX, cwd=folder)
+    if done.returncode:
+        raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
+    times: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return times
+
+
+class Postgres:
+    """A new schema for each load."""
+
+    name = "postgres"
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def clear(self, folder: Path) -> str:
+        """Drop what was loaded; the place of the next load."""
+        self._ask("DROP TABLE IF EXISTS events, _headwater_position")
+        self._ask("DROP SCHEMA IF EXISTS bench CASCADE")
+        self._ask("DROP SCHEMA IF EXISTS bench_staging CASCADE")
+        return self._dsn
+
+    def count(self, place: str, table: str) -> int:
+        """The rows of a table."""
+        return int(self._ask(f"SELECT count(*) FROM {table}"))
+
+    def _ask(self, statement: str) -> str:
+        import psycopg
+
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            found = cursor.fetchone() if cursor.description else None
+            return str(found[0]) if found else ""
+
+
+class Duckdb:
+    """A new file for each load."""
+
+    name = "duckdb"
+
+    def clear(self, folder: Path) -> str:
+        """Remove the file; the place of the next one."""
+        for path in folder.glob("tables.duckdb*"):
+            path.unlink()
+        return str(folder / "tables.duckdb")
+
+    def count(self, place: str, table: str) -> int:
+        """The rows of a table."""
+        import duckdb
+
+        with duckdb.connect(place) as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
+def main() -> int:
+    """Print a table of all engines, targets and modes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres", help="the connection string of a PostgreSQL to fill; without it only DuckDB is")
+    parser.add_argument("--dlt", help="the Python of an environment with dlt[postgres,duckdb], pyarrow and orjson")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=40_000, help="of the larger load; the smaller one has a tenth")
+    options = parser.parse_args()
+    engines = {"Headwater": (sys.executable, "headwater_load.py", "events")}
+    if options.dlt:
+        engines["dlt"] = (options.dlt, "dlt_load.py", "bench.events")
+    targets: list[Postgres | Duckdb] = [Duckdb()]
+    if options.postgres:
+        targets.insert(0, Postgres(options.postgres))
+    costs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.rounds):
+            for target in targets:
+                for mode in MODES:
+                    for engine, how in engines.items():
+                        figures.progress(f"round {number + 1}: {engine}, {target.name}, {mode}")
+                        cost = _cost(Path(folder), target, mode, how, options.rows)
+                        costs.setdefault((target.name, mode, engine), []).append(cost)
+    rows = [
+        [*key, figures.spread([cpu for cpu, _ in found]), f"{1e6 / statistics.median(wall for _, wall in found):,.0f}"]
+        for key, found in costs.items()
+    ]
+    figures.table(["target", "mode", "engine", "client's processor time per row, µs", "rows per second"], rows)
+    return 0
+
+
+def _cost(
+    folder: Path, target: Postgres | Duckdb, mode: str, engine: tuple[str, str, str], rows: int
+) -> tuple[float, float]:
+    """Processor time and time per row, in microseconds."""
+    python, script, table = engine
+    times = []
+    counts = (rows // 10, rows)
+    for count in counts:
+        keys = count if mode == "append" else count // 2
+        file = folder / "events.jsonl"
+        sink_events.write_events(file, count, keys)
+        place = target.clear(folder)
+        times.append(load(python, script, (target.name, mode, str(file), place), folder))
+        shutil.rmtree(f"{file}.pipelines", ignore_errors=True)
+        found = target.count(place, table)
+        if found != keys:
+            raise SystemExit(f"{script} left {found} rows in {target.name}, not {keys}")
+    few, many = times
+    difference = (counts[1] - counts[0]) / 1e6
+    return (many["cpu"] - few["cpu"]) / difference, (many["wall"] - few["wall"]) / difference
+
+
+if __name__ == "__main__":
+    sys.exit(main())
