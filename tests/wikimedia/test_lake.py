@@ -1,4 +1,4 @@
-"""A day of recent changes in the lake, on local disk, in S3 and in HDFS: 22 hours, each event once."""
+"""A day of recent changes in the lake: each event once, in its hour; some hours of it in S3 and in HDFS, too."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ SCHEMAS = FIXTURES / "schemas" / "primary" / "jsonschema"
 TABLE = "mediawiki_recentchange"
 TOPIC = "eqiad.mediawiki.recentchange"
 WRITE_EVENTS = 13_000
+REMOTE_UNTIL_HOUR = "06"
 
 pytestmark = requires_fixtures(DAY, SCHEMAS)
 
@@ -54,6 +55,9 @@ async def test_a_day_is_in_its_hours_and_a_second_run_changes_nothing(
 ) -> None:
     with gzip.open(DAY) as lines:
         events = [json.loads(line) for line in lines]
+    if "://" in storage["location"]:
+        # Some hours are enough to meet everything that is different there.
+        events = [event for event in events if event["meta"]["dt"][11:13] < REMOTE_UNTIL_HOUR]
     repository = open_repositories([str(SCHEMAS)])
     newest = repository.get("/mediawiki/recentchange/latest")
     columns = lake_columns(read_types(newest.document, lambda path: repository.get(path).document))

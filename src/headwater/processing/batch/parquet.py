@@ -17,7 +17,7 @@ from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.event import encode_json
 from headwater.event_lines import LINE_BYTES_MAX
 from headwater.schemas.types.words import sql_text
-from headwater.times import utc_text
+from headwater.times import utc_of
 
 SUFFIX = ".parquet"
 ROWS_AT_A_TIME = 1_000
@@ -79,8 +79,7 @@ def _plain(value: Any) -> Any:
         case bool() | int() | float() | str():
             return value
         case datetime.datetime():
-            moment = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
-            return utc_text(int(moment.timestamp() * 1000 + 0.5))
+            return utc_of(value)
         case decimal.Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
         case bytes():
