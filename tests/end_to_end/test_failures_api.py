@@ -280,3 +280,18 @@ async def test_a_response_says_if_not_all_errors_were_read(served: Served, monke
     assert (answer["groups"], answer["complete"]) == ([], False)
     found = await redrive(client, operator(platform), {"job": "copies"})
     assert (found["events"], found["complete"]) == (0, False)
+
+
+@pytest.mark.real_server
+async def test_errors_are_listed_and_redriven_once_on_kafka(tmp_path: Path, kafka_url: str) -> None:
+    directory = project(tmp_path)
+    (directory / "headwater.yaml").write_text(f"log: {kafka_url}\n", encoding="utf-8")
+    async with running(directory) as (platform, client):
+        await platform.intake.write([event("clicks", *one) for one in EVENTS])
+        await eventually(lambda: platform.runners["copies"].report().errors == len(EVENTS), seconds=30)
+        (tmp_path / "known").write_text("a b c d e", encoding="utf-8")
+        headers = operator(platform)
+        assert sum(one["count"] for one in await groups(client, headers)) == len(EVENTS)
+        found = [await redrive(client, headers, {"job": "copies", "limit": limit}) for limit in (2, 10, 10)]
+        assert [(one["events"], one["redriven_before"]) for one in found] == [(2, 0), (3, 2), (0, 5)]
+        await eventually(lambda: platform.runners["copies"].report().written == len(EVENTS), seconds=30)
