@@ -87,7 +87,7 @@ def _job() -> Node:
                 }
             ),
             **{name: integer(description) for name, description in counts.items()},
-            "sink": {**_sink(), "type": ["object", "null"], "description": "Of a job that writes by a sink."},
+            "sink": {**_sink(), "nullable": True, "description": "Of a job that writes by a sink."},
             "error_groups": array_of(
                 record(
                     {
