@@ -39,6 +39,7 @@ SINKS: Mapping[str, Connector] = {
     "postgres": Connector("headwater.connectors.sinks.postgres", extra="postgres"),
     "mysql": Connector("headwater.connectors.sinks.mysql", extra="mysql"),
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
+    "clickhouse": Connector("headwater.connectors.sinks.clickhouse"),
     "http": Connector("headwater.connectors.sinks.http.sink"),
     "kafka": Connector("headwater.connectors.sinks.kafka", extra="kafka"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
