@@ -205,6 +205,7 @@ SOURCES_BEFORE = """\
 ## Sources
 
 A file `sources/NAME.yaml` makes the platform read events from another system; `headwater sources test NAME` tries it.
+[Read events from other systems](../how-to/read-other-systems.md) describes it step by step.
 
 Each source is a job `source.NAME` without steps, which runs in one process at a time. It is paused, resumed and reset
 as [jobs](jobs.md#what-is-guaranteed) are, its errors are found by `headwater errors list source.NAME`, and `/readyz`

@@ -48,7 +48,9 @@ SINKS: Mapping[str, Connector] = {
     "redis": Connector("headwater.connectors.sinks.redis.sink", extra="redis"),
 }
 SOURCES: Mapping[str, Connector] = {
+    "http_poll": Connector("headwater.connectors.sources.http_poll"),
     "jsonl": Connector("headwater.connectors.sources.jsonl"),
+    "parquet": Connector("headwater.connectors.sources.parquet", extra="parquet"),
     "sse": Connector("headwater.connectors.sources.sse"),
 }
 # The extension of a table's file selects the database.
