@@ -30,6 +30,7 @@ Class = type[Any]
 # the type checker compares them with what is handed in. One that gets implementations elsewhere gets a suite.
 NARROW = {
     "RowTarget": "what a runner asks of a sink in addition to commits; the suite of sinks tests the same",
+    "KnowsOldest": "what the status of a sink asks of the log's source in addition; its tests ask for the lag in time",
     "Outputs": "what commits ask of the two that make events of results; the tests of runners run both",
     "Waiting": "whom the append batcher answers; the intake's two ways to write, which its own tests go",
     "Writes": "the intake, as hasty events see it",
