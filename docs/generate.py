@@ -291,7 +291,7 @@ def _sources() -> Iterator[str]:
     for name in SOURCES:
         spec = source_spec(name)
         can = ["it has several partitions"] if spec.features.partitions else []
-        can += ["it begins with what exists and goes on with changes"] if spec.features.snapshot else []
+        can += ["it begins with what exists and continues with changes"] if spec.features.snapshot else []
         can += ["the upstream may delete what was confirmed"] if spec.features.forgets else []
         can += ["it can begin at a time (`headwater sources rewind`)"] if spec.features.seeks_time else []
         yield from (f"### The source {name}", "", spec.summary, "")

@@ -35,10 +35,7 @@ class Database:
         self._server.run_sql(f"CREATE DATABASE {self.name}")
 
     def drop(self) -> None:
-        self._server.run_sql(
-            f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{self.slot}'"
-        )
-        self.run("SELECT 1")
+        self.end_streams()
         self.drop_slot()
         self._server.run_sql(f"DROP DATABASE {self.name} WITH (FORCE)")
 
@@ -47,9 +44,17 @@ class Database:
             cursor = connection.execute(statement, values)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
+    def end_streams(self) -> None:
+        """As if the connections that read the slot were lost."""
+        self.run(
+            "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE slot_name = %s"
+            " AND active_pid IS NOT NULL",
+            (self.slot,),
+        )
+
     def drop_slot(self) -> None:
         self.run(
-            f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{self.slot}'"
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", (self.slot,)
         )
 
     def source(self, **options: Any) -> CaughtUp:

@@ -51,6 +51,9 @@ class MariadbServer:
         command = [_find("mariadbd") or "mariadbd", "--no-defaults", data, user, f"--port={self.port}"]
         command += [f"--bind-address={LOOPBACK}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
         command += ["--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
+        # With a log of the changes of rows, from which global transaction ids and names of columns can be read.
+        command += [f"--log-bin={folder / 'binlog'}", "--server-id=1", "--binlog-format=ROW", "--gtid-strict-mode=ON"]
+        command += ["--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--sync-binlog=0"]
         self._process = run.spawn("mariadb", command, folder=folder)
         try:
             self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)

@@ -52,6 +52,8 @@ SOURCES: Mapping[str, Connector] = {
     "jsonl": Connector("headwater.connectors.sources.jsonl"),
     "parquet": Connector("headwater.connectors.sources.parquet", extra="parquet"),
     "sse": Connector("headwater.connectors.sources.sse"),
+    "mysql_cdc": Connector("headwater.connectors.sources.mysql_cdc.spec", extra="mysql"),
+    "postgres_cdc": Connector("headwater.connectors.sources.postgres_cdc.spec", extra="postgres"),
 }
 # The extension of a table's file selects the database.
 SUFFIXES: Mapping[str, str] = {".db": "sqlite", ".sqlite": "sqlite", ".duckdb": "duckdb"}

@@ -296,3 +296,14 @@ def _put(event: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
             inner = event[part] = {}
         event = inner
     event[path[-1]] = value
+
+
+def streams_of_tables(tables: Sequence[TableEvents]) -> Sequence[str]:
+    """The streams that tables go to, each once."""
+    found: dict[str, None] = {}
+    for table in tables:
+        if table.outbox is not None and table.outbox.streams:
+            found |= dict.fromkeys(table.outbox.streams.values())
+        elif table.stream:
+            found[table.stream] = None
+    return tuple(found)

@@ -114,7 +114,8 @@ class Commits:
             results.items = [one for one in results.items if not was_written(one)]
             results.emitted = [one for one in results.emitted if not was_written(one)]
         made = [await self._outputs.late(one) for one in results.late] if self._writes.late else []
-        if self._writes.output is not None:
+        # What a connector has read says itself which stream it is for.
+        if self._writes.output is not None or self._job.input is not None:
             await self._make(results.items, made)
         await self._make(results.emitted, made)
         results.failures += [one for one in made if isinstance(one, Failure)]

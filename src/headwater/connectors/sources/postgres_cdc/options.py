@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.connectors.row_changes.events import TableEvents, read_tables
+from headwater.connectors.row_changes.events import TableEvents, read_tables, streams_of_tables
 from headwater.declaration import Declaration
 from headwater.settings import REQUIRED, setting
 
@@ -76,17 +76,6 @@ def tables_of(options: PostgresCdcOptions, source: Declaration | None = None) ->
 def streams_of(options: PostgresCdcOptions) -> Sequence[str]:
     """The streams that the tables go to."""
     return streams_of_tables(tables_of(options))
-
-
-def streams_of_tables(tables: Sequence[TableEvents]) -> Sequence[str]:
-    """Each stream once."""
-    found: dict[str, None] = {}
-    for table in tables:
-        if table.outbox is not None and table.outbox.streams:
-            found |= dict.fromkeys(table.outbox.streams.values())
-        elif table.stream:
-            found[table.stream] = None
-    return tuple(found)
 
 
 def check(options: PostgresCdcOptions, source: Declaration) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from headwater.backoff import Backoff
 from headwater.connectors.contract import Delivery, SourceBatch, SourceFeatures
 from headwater.connectors.row_changes.events import RowEvents, with_key
+from headwater.connectors.row_changes.places import tokens
 from headwater.connectors.sources.postgres_cdc import preparation
 from headwater.connectors.sources.postgres_cdc.connection import ReplicationConnection, Session, SlotInUse
 from headwater.connectors.sources.postgres_cdc.options import (
@@ -231,12 +232,12 @@ class PostgresCdc:
                     places.append(row.place)
             self._place = snapshot.place
             if deliveries:
-                return SourceBatch(deliveries, _tokens(before, places, snapshot.place), "snapshot")
+                return SourceBatch(deliveries, tokens(before, places, snapshot.place), "snapshot")
         await snapshot.end()
         self._place = dataclasses.replace(before, snapshot=None)
         self._snapshot = None
         await self._start_streaming(self._place)
-        return SourceBatch((), _tokens(self._place, (), self._place))
+        return SourceBatch((), tokens(self._place, (), self._place))
 
     async def _read_stream(self, before: Place, deliveries_max: int, wait_seconds: float) -> SourceBatch:
         streaming = self._streaming
@@ -244,7 +245,7 @@ class PostgresCdc:
         found = await streaming.read(deliveries_max, wait_seconds)
         self._place = streaming.place
         deliveries = [one.delivery for one in found]
-        return SourceBatch(deliveries, _tokens(before, [one.place for one in found], streaming.place))
+        return SourceBatch(deliveries, tokens(before, [one.place for one in found], streaming.place))
 
     def _key_of(self, table: str) -> tuple[str, ...]:
         """The key of a table, where its replica identity does not say it."""
@@ -259,16 +260,3 @@ class PostgresCdc:
     def _report_withheld(self, table: str, column: str, reason: str) -> None:
         what = f"a row of {table}" if column == "*" else f"the column {column} of {table}"
         _log.warning("Source %s withholds %s: %s.", self._name, what, reason)
-
-
-def _tokens(before: Place, places: Sequence[Place], after: Place) -> Callable[[int], str]:
-    """The token after a number of deliveries; after the last one it includes following changes that gave none."""
-
-    def token_after(count: int) -> str:
-        if not 0 <= count <= len(places):
-            raise ValueError(f"The batch has {len(places)} deliveries, not {count}.")
-        if count == len(places):
-            return after.token()
-        return places[count - 1].token() if count else before.token()
-
-    return token_after

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from headwater.connectors.contract import KnowsLag, SeeksTime, Source
-from headwater.errors import HeadwaterError, JobStopped, PositionLost, TokenInvalid
+from headwater.errors import HeadwaterError, JobStopped, PositionLost, SourceRefused, TokenInvalid
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position, StoredRecord, TopicPartition
@@ -65,7 +65,7 @@ class ConnectorSource:
             await awaited(self._connector.close())
             number, connector_token = await self._start_of(own)
             await awaited(self._connector.open(connector_token))
-        except (PositionLost, TokenInvalid) as error:
+        except (PositionLost, SourceRefused, TokenInvalid) as error:
             raise self._stopped(error) from error
         self._taken = Deliveries(self._job, number, connector_token)
         self._committed_at = self._clock()
@@ -171,7 +171,7 @@ class ConnectorSource:
             return
         try:
             batch = reading.result()
-        except (PositionLost, TokenInvalid) as error:
+        except (PositionLost, SourceRefused, TokenInvalid) as error:
             raise self._stopped(error) from error
         now = self._clock()
         if batch.deliveries:
@@ -203,6 +203,8 @@ class ConnectorSource:
         return 0, None
 
     def _stopped(self, error: HeadwaterError) -> JobStopped:
+        if isinstance(error, SourceRefused):
+            return JobStopped(str(error))
         name = self._job.name.partition(".")[2]
         hint = error.hint or f"`headwater sources reset {name}` lets it begin again; what it has written stays."
         return JobStopped(f"its position is lost: {error.message} {hint}")

@@ -1,0 +1,143 @@
+"""Reads the rows that were there before the changes that follow, table by table, in the order of their keys.
+
+How this works: a consistent read has the place in the binary log at which it was taken: every change after that place
+is in the log. The read ends with its connection. When the source is opened again, the rest is read as it is by then,
+without the rows that were changed between: their keys are collected from the log first, and their changes come from
+there again. If these are too many, rows are read here and come again in the log; the version that they have here is the
+lower one.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from headwater.connectors.row_changes.change import RowChange
+from headwater.connectors.sources.mysql_cdc import server
+from headwater.connectors.sources.mysql_cdc.server import Table
+from headwater.connectors.sources.mysql_cdc.token import Place, SnapshotPlace, gtids_text, read_gtids, version_of
+from headwater.errors import PositionLost, SourceRefused
+
+# The most keys that are remembered of rows that were changed while the source was not open.
+CHANGED_MAX = 1_000_000
+
+Changed = Collection[tuple[str, tuple[Any, ...]]]
+
+
+class ReadRow(NamedTuple):
+    """A row, and the place after it."""
+
+    change: RowChange
+    place: Place
+
+
+class Snapshot:
+    """The rows of `tables`. Blocks: call it in a thread, from one at a time."""
+
+    def __init__(self, connection: Any, tables: Mapping[str, Table], keys: Mapping[str, tuple[str, ...]]) -> None:
+        self._connection = connection
+        self._tables = tuple(tables.values())
+        self._keys = keys
+        self._changed: Changed = ()
+        self._timestamp_ms = 0
+        self.place = Place("")
+
+    def begin(self) -> Place:
+        """Take a consistent read; the place before its first row. Raises SourceRefused, SourceUnavailable."""
+        self._start_read()
+        status = dict(server.rows(self._connection, "SHOW STATUS LIKE 'binlog_snapshot_%%'", ()))
+        file, position = status.get("Binlog_snapshot_file"), status.get("Binlog_snapshot_position")
+        ((gtids,),) = server.rows(self._connection, "SELECT BINLOG_GTID_POS(%s, %s)", (file, int(position or 0)))
+        if gtids is None:
+            raise SourceRefused(
+                f"MariaDB does not know the transactions before {file}:{position} of its binary log.",
+                hint="Is gtid_domain_id configured, and the binary log enabled?",
+            )
+        self.place = Place(gtids_text(read_gtids(gtids)), snapshot=SnapshotPlace(self._tables[0].name))
+        return self.place
+
+    def resume(self, place: Place) -> None:
+        """Read the rows that follow. Raises PositionLost if the table is not read any more."""
+        assert place.snapshot is not None
+        if place.snapshot.table not in [table.name for table in self._tables]:
+            raise PositionLost(
+                f"The snapshot of the table {place.snapshot.table} cannot be resumed: it is not read any more.",
+                hint="Begin again with a new snapshot.",
+            )
+        self._start_read()
+        self.place = place
+
+    def leave_out(self, changed: Changed) -> None:
+        """Leave out the rows of these tables and primary keys."""
+        self._changed = changed
+
+    def read(self, rows_max: int) -> list[ReadRow]:
+        """The next rows, at least one; none at the end of the snapshot."""
+        while (at := self.place.snapshot) is not None:
+            number = next(index for index, table in enumerate(self._tables) if table.name == at.table)
+            table = self._tables[number]
+            found = server.rows(self._connection, *_statement(table, at.after, rows_max))
+            if found:
+                read = [row for row in (self._read(table, values) for values in found) if row is not None]
+                if read:
+                    return read
+            else:
+                following = None if number + 1 == len(self._tables) else SnapshotPlace(self._tables[number + 1].name)
+                self.place = Place(self.place.gtids, snapshot=following)
+        return []
+
+    def end(self) -> None:
+        """Let go of the tables, which cannot be altered while they are read."""
+        server.rows(self._connection, "COMMIT")
+
+    def _start_read(self) -> None:
+        server.rows(self._connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        server.rows(self._connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        ((now,),) = server.rows(self._connection, "SELECT floor(unix_timestamp(now(3)) * 1000)")
+        self._timestamp_ms = int(now)
+
+    def _read(self, table: Table, values: Sequence[Any]) -> ReadRow | None:
+        given = dict(zip(table.columns, values, strict=True))
+        row = {name: table.columns[name].convert(value) for name, value in given.items()}
+        after = tuple(_written(given[name]) for name in table.key)
+        self.place = Place(self.place.gtids, snapshot=SnapshotPlace(table.name, after))
+        if (table.name, tuple(row[name] for name in table.key)) in self._changed:
+            return None
+        change = RowChange(
+            table.name,
+            "insert",
+            row,
+            self._keys.get(table.name) or table.key,
+            version_of(read_gtids(self.place.gtids)),
+            self.place.gtids,
+            timestamp_ms=self._timestamp_ms,
+            is_snapshot=True,
+        )
+        return ReadRow(change, self.place)
+
+
+def _statement(table: Table, after: Sequence[str | int] | None, rows_max: int) -> tuple[str, list[Any]]:
+    """The query of the rows behind a key: `a > x OR (a = x AND b > y)`, for which the index is used."""
+    names = [server.column_identifier(name) for name in table.key]
+    conditions, values = [], []
+    for number in range(len(names) if after is not None else 0):
+        conditions.append(" AND ".join([f"{name} = %s" for name in names[:number]] + [f"{names[number]} > %s"]))
+        values += [_read_back(value) for value in (after or ())[: number + 1]]
+    columns = ", ".join(map(server.column_identifier, table.columns))
+    where = " WHERE " + " OR ".join(f"({one})" for one in conditions) if conditions else ""
+    statement = f"SELECT {columns} FROM {server.identifier(table.name)}{where} ORDER BY {', '.join(names)} LIMIT %s"
+    return statement, [*values, rows_max]
+
+
+def _written(value: Any) -> str | int:
+    """A value of a key for a token."""
+    if isinstance(value, bool | int):
+        return int(value)
+    return "b:" + base64.b64encode(value).decode() if isinstance(value, bytes) else f"t:{value}"
+
+
+def _read_back(value: str | int) -> Any:
+    if isinstance(value, int):
+        return value
+    return base64.b64decode(value[2:]) if value.startswith("b:") else value[2:]
