@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from headwater.cli.main import main
+from requirements import check_need
 
 PASSWORD = "planted-s3cret%21"
 SINKS = """
@@ -90,7 +92,7 @@ def silent_port() -> Iterator[int]:
 def test_a_secret_is_in_no_output(
     project: Path, monkeypatch: pytest.MonkeyPatch, silent_port: int, target: str
 ) -> None:
-    pytest.importorskip("psycopg", exc_type=ImportError)
+    check_need("psycopg", find_spec("psycopg"), "install the extra: pip install 'headwater[postgres]'")
     stream = project / "streams" / "demo.edit.yaml"
     stream.write_text(stream.read_text() + REMOTE)
     port = silent_port if target == "is silent" else 1
