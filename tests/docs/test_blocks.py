@@ -63,6 +63,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "keep-a-table.md": 2,
         "manage-schemas.md": 1,
         "monitor-streams.md": 4,
+        "publish-database-changes.md": 1,
         "test-an-adapter.md": 2,
         "test-servers.md": 2,
     }
