@@ -21,6 +21,7 @@ import click
 from headwater import config, errors
 from headwater.checking import QUESTIONS
 from headwater.checking.questions import READING
+from headwater.cli.connectors.facts import example_of, features_in_words
 from headwater.cli.main import VERBS, main
 from headwater.connectors.registry import SINKS, SOURCES, SUFFIXES, sink_spec, source_spec
 from headwater.errors import HeadwaterError
@@ -195,9 +196,34 @@ path is relative to the project. The value appears in no log, no error and no pl
 A table that a job declares with [`table()`](jobs.md) is kept in the file that `jobs.tables_path` names, whose suffix
 selects the sink: SUFFIXES.
 
-A connector is one module with a `SPEC`, which states its features and options. A package adds one with an entry
-point of the group `headwater.sinks`; `headwater.connectors.registry.sink_spec` finds it by name.
-[Test an adapter](../how-to/test-an-adapter.md) describes how to test your own.
+`headwater connectors list` prints all connectors, with those of installed packages, `headwater connectors show NAME`
+the options of one. A connector is one module with a `SPEC`, which states its features and options; a package adds one
+with an entry point of the group `headwater.sinks`. [Write a connector](../how-to/write-a-connector.md) describes how.
+
+## When the columns change
+
+A new version of the schema, or a change of the stream file, may want other columns than the table has. They are
+compared when the sink starts, and when the first event of a newer version comes. What happens then is the `contract`
+of the sink:
+
+| `contract` | a new column | a wider type (integer to real) | another type |
+| --- | --- | --- | --- |
+| `evolve` | is added; older rows have no value | is altered, if that changes no value | freezes the sink |
+| `freeze` | freezes the sink | freezes the sink | freezes the sink |
+| `discard_row` | events with a value for it are left out | events whose value does not fit are left out | the same |
+| `discard_value` | its values are left out | values that do not fit are left out | the same |
+
+A field that is no longer in the schema keeps its column; new rows have no value there. A column that can hold the new
+values stays as it is: JSON holds all, text holds times.
+
+A *frozen* sink writes nothing, and nothing is lost: its events stay in the log, and its position where it is. Other
+sinks continue. `/readyz`, the console, the page `/monitoring` and `headwater_sink_frozen` show it, with the reason and
+what to do. It compares again every few seconds, and continues by itself once the schema, the table or the
+configuration has been repaired, or, with `freeze`, once `headwater apply` has changed the table.
+`headwater_sink_discarded_total` counts the rows and values that are left out.
+
+`headwater plan` shows each table, what there is to be created or altered, and the statements; a target that does not
+answer is shown as such. `headwater apply` makes the changes, and so does the server when the sink starts.
 """
 
 
@@ -270,16 +296,10 @@ def connectors_page() -> str:
     ]
     for name in SINKS:
         spec = sink_spec(name)
-        can = ["rows and position are written in one transaction: nothing is written twice"]
-        can = can if spec.features.token_in_target else ["after a crash the last batch is written again"]
-        can += ["a row replaces the one with the same key"] if spec.features.upsert else []
-        can += ["`delete_when` deletes rows"] if spec.features.deletes else []
-        can += [] if spec.features.reads_back else ["what it writes is not shown on pages and in `headwater sql`"]
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
-        parts += [f"{'; '.join(can).capitalize()}.", ""]
-        keyed = ", key: id" if spec.features.upsert else ""
-        parts += [f"Such as `{{connector: {name}, {spec.example}{keyed}}}`.", ""]
+        parts += [f"{'; '.join(features_in_words(spec)).capitalize()}.", ""]
+        parts += [f"Such as `{example_of(spec).splitlines()[1].strip().removeprefix('- ')}`.", ""]
         parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
     return "\n".join([*parts, *_sources()])
 

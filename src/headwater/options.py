@@ -96,7 +96,7 @@ def accept(section: type[Any], key: str, value: Any, source: Declaration, path: 
             continue
         _check_range(accepted, field, source, path)
         return accepted
-    wanted = " or ".join(_in_words(option) for option in alternatives(kind))
+    wanted = " or ".join(in_words(option) for option in alternatives(kind))
     hint = None
     if (
         isinstance(value, str)
@@ -151,7 +151,8 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
 
 
-def _in_words(kind: Any) -> str:
+def in_words(kind: Any) -> str:
+    """What a value of this type is called: `text`, `a whole number`, `a list of texts`."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return " or ".join(f'"{choice}"' for choice in arguments)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
 
 from headwater.connectors.contract import Column, Delivery, TableShape
-from headwater.connectors.sinks.mysql import MysqlDialect, MysqlOptions, MysqlSink
+from headwater.connectors.sinks.mysql import SPEC, MysqlDialect, MysqlOptions, MysqlSink
 from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.testing.eventually import eventually
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
+from headwater.testing.suites.sink_evolution import Configured, EvolutionSuite
 from headwater.testing.suites.sink_filling import NewSink, Refuse
 from servers.cutting_proxy import CuttingProxy
 from servers.databases import mysql_database, mysql_dsn
@@ -52,6 +54,14 @@ def options(mariadb: MariadbServer, database: str) -> MysqlOptions:
 @pytest.fixture
 def new_sink(options: MysqlOptions) -> NewSink:
     return lambda shape: MysqlSink(options, shape)
+
+
+class TestMysqlEvolution(EvolutionSuite):
+    implementations = (MysqlSink,)
+
+    @pytest.fixture
+    def configured(self, options: MysqlOptions) -> Configured:
+        return Configured(SPEC, options, Path())
 
 
 class TestMysqlSink(SinkSuite):

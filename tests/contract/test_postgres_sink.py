@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from headwater.connectors.contract import Column, Delivery, TableShape
-from headwater.connectors.sinks.postgres import PostgresDialect, PostgresOptions, PostgresSink
+from headwater.connectors.sinks.postgres import SPEC, PostgresDialect, PostgresOptions, PostgresSink
 from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.testing.eventually import eventually
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
+from headwater.testing.suites.sink_evolution import Configured, EvolutionSuite
 from headwater.testing.suites.sink_filling import NewSink, Refuse
 from servers.cutting_proxy import CuttingProxy
 from servers.databases import postgres_dsn, postgres_schema
@@ -47,6 +49,14 @@ def options(dsn: str, schema: str) -> PostgresOptions:
 @pytest.fixture
 def new_sink(options: PostgresOptions) -> NewSink:
     return lambda shape: PostgresSink(options, shape)
+
+
+class TestPostgresEvolution(EvolutionSuite):
+    implementations = (PostgresSink,)
+
+    @pytest.fixture
+    def configured(self, options: PostgresOptions) -> Configured:
+        return Configured(SPEC, options, Path())
 
 
 class TestPostgresSink(SinkSuite):

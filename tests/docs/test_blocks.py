@@ -66,6 +66,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "publish-database-changes.md": 1,
         "test-an-adapter.md": 2,
         "test-servers.md": 2,
+        "write-a-connector.md": 2,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,14 @@ import click
 
 from headwater.cli.console import print_json, say
 from headwater.cli.plan import Declared, ask, load_declared, plan_as_json, project_option, show_plan
+from headwater.cli.table_plan import (
+    PlannedTable,
+    make_tables,
+    planned_events,
+    planned_tables,
+    show_tables,
+    sinks_as_json,
+)
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ CHECK_PAUSE_SECONDS = 0.25
 
 
 @click.command(
-    short_help="Create and alter the log's topics as declared.",
+    short_help="Create and alter the log's topics and the tables of sinks as declared.",
     epilog="Example:  headwater apply --project my-platform --yes",
 )
 @project_option
@@ -29,30 +38,39 @@ CHECK_PAUSE_SECONDS = 0.25
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object; needs --yes.")
 def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Create the topics that are missing and alter those that differ from their declaration.
+    """Create the topics that are missing and alter those that differ from their declaration; then the tables of sinks.
 
-    It shows the plan and asks for confirmation. Partitions are only ever added, and no topic is deleted. Afterwards the
-    log is compared again. If a declared change is impossible, nothing is changed. The exit code is 0 when all is as
-    declared.
+    It shows the plan and asks for confirmation. Partitions are only ever added, and no topic is deleted; of tables
+    columns are added, or made wider where nothing is lost. Afterwards the log is compared again. If a declared change
+    is impossible, nothing is changed. A table whose target does not answer is left as it is, which the plan shows. The
+    exit code is 0 when all else is as declared.
     """
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json needs --yes: it cannot ask for confirmation.")
     declared = load_declared(project)
     plan = asyncio.run(ask(declared))
+    config = declared.platform.config
+    tables, events = planned_tables(config, declared.jobs), planned_events(declared.jobs)
+    shown = {**plan_as_json(plan), **sinks_as_json(tables, events)}
     if not as_json:
         show_plan(plan)
+        show_tables(tables, events)
     if dry_run:
         if as_json:
-            print_json({**plan_as_json(plan), "applied": False})
+            print_json({**shown, "applied": False})
         return
     refuse_impossible(plan)
-    if plan.changes:
+    refuse_impossible_tables(tables)
+    if count := len(plan.changes) + sum(table.is_change for table in tables):
         if not yes:
-            _agree(plan)
-        asyncio.run(make_changes(declared, plan))
-        say(f"{len(plan.changes)} topics are now as declared.")
+            _agree(count)
+        if plan.changes:
+            asyncio.run(make_changes(declared, plan))
+            say(f"{len(plan.changes)} topics are now as declared.")
+        if made := asyncio.run(make_tables(config, declared.jobs, tables)):
+            say(f"{made} tables are now as declared.")
     if as_json:
-        print_json({**plan_as_json(plan), "applied": True})
+        print_json({**shown, "applied": True})
 
 
 def refuse_impossible(plan: TopicPlan) -> None:
@@ -60,6 +78,16 @@ def refuse_impossible(plan: TopicPlan) -> None:
     for one in plan.impossible:
         more = f" ({len(plan.impossible) - 1} more are listed by `headwater plan`.)" if len(plan.impossible) > 1 else ""
         raise ConfigInvalid(f"{one.sentence} Nothing was changed.{more}", hint=one.hint)
+
+
+def refuse_impossible_tables(tables: Sequence[PlannedTable]) -> None:
+    """Raise ConfigInvalid for the first table that cannot be as declared; the plan has listed them all."""
+    for table in tables:
+        if table.action == "impossible":
+            raise ConfigInvalid(
+                f"The table {table.name} ({table.place}) cannot be as declared: {table.reason}. Nothing was changed.",
+                hint="Repair the schema or the table, list the columns of the sink, or give it another `table`.",
+            )
 
 
 async def make_changes(declared: Declared, plan: TopicPlan) -> None:
@@ -89,10 +117,10 @@ async def make_changes(declared: Declared, plan: TopicPlan) -> None:
     )
 
 
-def _agree(plan: TopicPlan) -> None:
+def _agree(changes: int) -> None:
     if not sys.stdin.isatty():
         raise ConfigInvalid(
             "Confirmation is required, but this is not a terminal.",
             hint="Use --yes to make these changes, or --dry-run to see them.",
         )
-    click.confirm(f"Make {len(plan.changes)} changes?", abort=True)
+    click.confirm(f"Make {changes} changes?", abort=True)

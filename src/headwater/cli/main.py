@@ -17,6 +17,7 @@ VERBS: Table = {
     "replay": ("headwater.cli.replay", "Send a file of events through the intake."),
     "job": ("headwater.cli.job.verbs", "Create, list, draw, run and control the jobs of a project."),
     "sinks": ("headwater.cli.sinks.verbs", "List, test and control what writes streams to other systems."),
+    "connectors": ("headwater.cli.connectors.verbs", "List, show and create connectors to other systems."),
     "table": ("headwater.cli.table.verbs", "Read the materialized tables of a project."),
     "schema": ("headwater.cli.schema.verbs", "Manage schemas: create, check, compare, release, serve."),
     "codegen": ("headwater.cli.codegen.verbs", "Write code from schemas."),
@@ -27,8 +28,8 @@ VERBS: Table = {
     "export": ("headwater.cli.export.verbs", "Export the declarations for AsyncAPI, Prometheus and Grafana."),
     "canary": ("headwater.cli.canary", "Send canary events, and show how far they get."),
     "completeness": ("headwater.cli.completeness", "Show which hours of a stream are complete."),
-    "plan": ("headwater.cli.plan", "Show what would change in the log's topics."),
-    "apply": ("headwater.cli.apply", "Create and alter the log's topics as declared."),
+    "plan": ("headwater.cli.plan", "Show what would change in the log's topics and the tables of sinks."),
+    "apply": ("headwater.cli.apply", "Create and alter topics and tables as declared."),
     "sql": ("headwater.cli.sql", "Query streams, tables and files with SQL."),
     "log": ("headwater.cli.log.verbs", "Inspect, copy, repair and load the log."),
 }
@@ -37,6 +38,7 @@ VERBS: Table = {
 OTHER_WORDS = {
     "backfill": "job run",
     "consume": "tail",
+    "connector": "connectors",
     "create": "init",
     "new": "init",
     "lint": "check",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import print_json, report_error
+from headwater.cli.table_plan import planned_events, planned_tables, show_tables, sinks_as_json
 from headwater.cli.up.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
 from headwater.times import duration_text
@@ -36,7 +37,7 @@ project_option = click.option(
 
 
 @click.command(
-    short_help="Show what would change in the log's topics.",
+    short_help="Show what would change in the log's topics and in the tables of sinks.",
     epilog="Example:  headwater plan --project my-platform --json | jq .changes",
 )
 @project_option
@@ -45,8 +46,9 @@ project_option = click.option(
 def command(context: click.Context, project: Path, as_json: bool) -> None:
     """Compare the log's topics with what the project's streams and jobs declare. Nothing is changed.
 
-    The tables that sinks of stream files fill are shown with their columns and the statements that create them; the
-    server creates them itself, and adds columns that are missing.
+    The tables that sinks of stream files fill are compared with those in their targets, and shown with their columns
+    and the statements that create or alter them; the server, or `headwater apply`, runs these. A target that does not
+    answer is shown as such, with what a new table would be. No secret is shown.
 
     The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 after an error. Topics
     without a declaration are listed; they are never deleted.
@@ -60,15 +62,16 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
             raise
         report_error(error.message, error.hint)
         raise SystemExit(EXIT_UNKNOWN) from None
-    tables = planned_tables(declared)
+    tables, events = planned_tables(declared.platform.config, declared.jobs), planned_events(declared.jobs)
     if as_json:
-        print_json({**plan_as_json(plan), "tables": [asdict(table) for table in tables]})
+        print_json({**plan_as_json(plan), **sinks_as_json(tables, events)})
     else:
         show_plan(plan)
-        if plan.changes:
+        show_tables(tables, events)
+        if plan.changes or any(table.is_change for table in tables):
             click.echo("Run `headwater apply` to make these changes.")
-        show_tables(tables)
-    raise SystemExit(0 if plan.is_fulfilled else EXIT_CHANGES)
+    is_fulfilled = plan.is_fulfilled and not any(table.is_change for table in tables)
+    raise SystemExit(0 if is_fulfilled else EXIT_CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,46 +92,6 @@ def load_declared(project: Path) -> Declared:
     streams, jobs = declarations(config)
     # Jobs that cannot run on this log still need their topics.
     return Declared(Platform(config, streams, ()), jobs)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTable:
-    """A table that a sink of a stream file fills: where, from what, and the statements that create it."""
-
-    name: str
-    stream: str
-    connector: str
-    file: str | None
-    place: str
-    columns: Sequence[Mapping[str, str]]
-    key: Sequence[str]
-    version: str
-    statements: Sequence[str]
-
-
-def planned_tables(project: Declared) -> list[PlannedTable]:
-    """The tables of all sinks. Nothing of their options is in them but the file, since others may be secrets."""
-    directory = project.platform.config.project_dir
-    found = []
-    for job in project.jobs:
-        writes = job.writes()
-        if writes.table is None or writes.sink is None:
-            continue
-        spec, shape, file = writes.sink.spec, writes.table, writes.sink.file(directory)
-        found.append(
-            PlannedTable(
-                name=shape.name,
-                stream=job.reads()[0],
-                connector=spec.name,
-                file=None if file is None else _within(file, directory),
-                place=writes.sink.place,
-                columns=[{"name": one.name, "type": one.type, "path": one.path} for one in shape.columns],
-                key=shape.key,
-                version=shape.version,
-                statements=spec.statements(shape),
-            )
-        )
-    return found
 
 
 async def ask(project: Declared) -> TopicPlan:
@@ -246,21 +209,6 @@ def show_plan(plan: TopicPlan) -> None:
         *([f"{len(plan.impossible)} impossible"] if plan.impossible else []),
     ]
     click.secho(f"Topics: {', '.join(counted)}.", bold=True)
-
-
-def show_tables(tables: Sequence[PlannedTable]) -> None:
-    """The tables of sinks for people, each with its columns and its statements."""
-    for table in tables:
-        file = "" if table.file is None else f" {table.file}"
-        click.echo(f"Table {table.name}: {table.connector}{file}, filled from {table.stream} ({table.place})")
-        for column in table.columns:
-            notes = [f"from {column['path']}"] if column["path"] != column["name"] else []
-            notes += ["key"] if column["name"] in table.key else []
-            notes += ["version"] if column["name"] == table.version else []
-            noted = f"  ({', '.join(notes)})" if notes else ""
-            click.echo(f"           {column['name']} {column['type']}{noted}")
-        for statement in table.statements:
-            click.secho(f"           {statement}", fg="cyan")
 
 
 def _in_words(change: TopicChange) -> str:

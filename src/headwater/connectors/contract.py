@@ -23,6 +23,20 @@ VERSION_TYPES: frozenset[ColumnType] = frozenset(("text", "integer", "real", "ti
 # Which events delete the row of their key: all of these dotted paths hold one of their values.
 DeleteWhen = tuple[tuple[str, tuple[Any, ...]], ...]
 
+
+class PresentColumn(NamedTuple):
+    """A column that a table has: its type in the target's words, and the types of column that it is suited for.
+
+    `holds` is None where that is not known, such as of a column that somebody else has made.
+    """
+
+    type: str
+    holds: frozenset[ColumnType] | None
+
+
+# The columns that a table has, by their names.
+PresentTable = Mapping[str, PresentColumn]
+
 # Names go into SQL as they are; what this admits needs no quoting tricks, and an underscore in front is ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
@@ -217,6 +231,18 @@ class SetsAside(Protocol):
         """Keep the existing rows under another name, which is returned, and continue empty and without a token.
 
         None if there were no rows. All or nothing. Raises SinkUnavailable, and WriterFenced as `Sink.write`.
+        """
+        ...
+
+
+@runtime_checkable
+class Widens(Protocol):
+    """A sink that can give columns of its table a wider type."""
+
+    async def widen(self, columns: Sequence[Column]) -> None:
+        """Give each column the type that it has here, if no value there is changed by it. Called while it is open.
+
+        Raises SinkFrozen, and changes nothing, if one would be; SinkUnavailable.
         """
         ...
 

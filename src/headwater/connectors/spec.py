@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from headwater.connectors.contract import Readable, Shape, Sink, SinkFeatures, TableShape
+from headwater.connectors.contract import PresentTable, Readable, Shape, Sink, SinkFeatures, TableShape
+from headwater.connectors.evolution import Contract, TableChange
 from headwater.connectors.references import read_options, secret_options
 from headwater.declaration import Declaration, KeyPath
 
@@ -42,9 +43,11 @@ class SinkSpec:
     `options` is a dataclass of `settings.setting` fields; `make(options, shape, directory)` returns a closed sink, with
     relative paths in the project's directory; `shape` is a TableShape for a sink of the form "table", an EventShape for
     "events". `extra` is the one of headwater that installs its driver. `statements` are those that create a table in
-    the target. `file` is the path, among the options, of the local file that it fills. `example` are the options of an
-    example, as YAML in one line, such as `path: var/orders.db`. `batch` is what it writes at once, unless a stream file
-    says otherwise.
+    the target, `alterations` those that change one. `describe(options, shape, directory)` looks at the target, without
+    changing anything, and blocks: the columns of the table, None if there is none; it raises SinkUnavailable. Without
+    it nobody asks what the table has. `file` is the path, among the options, of the local file that it fills. `example`
+    are the options of an example, as YAML in one line, such as `path: var/orders.db`. `batch` is what it writes at
+    once, unless a stream file says otherwise.
     """
 
     name: str
@@ -55,6 +58,8 @@ class SinkSpec:
     extra: str | None = None
     statements: Callable[[TableShape], Sequence[str]] = lambda shape: ()
     file: Callable[[Any], str] | None = None
+    describe: Callable[[Any, TableShape, Path], PresentTable | None] | None = None
+    alterations: Callable[[TableChange], Sequence[str]] = lambda change: ()
     form: Form = "table"
     example: str = ""
     batch: BatchDefaults = BatchDefaults()
@@ -73,13 +78,15 @@ class SinkSpec:
 class ConfiguredSink:
     """A sink as a stream file configures it: its options, in which secrets are references. `place` is where.
 
-    `schema_title`: the schema from which its columns follow; None if they are listed, or if it has none.
+    `schema_title`: the schema from which its columns follow; None if they are listed, or if it has none. `contract`:
+    what becomes of events whose schema has other columns than the table.
     """
 
     spec: SinkSpec
     options: Any
     place: str = ""
     schema_title: str | None = None
+    contract: Contract = "evolve"
 
     @property
     def references(self) -> dict[str, Any]:
@@ -92,5 +99,16 @@ class ConfiguredSink:
 
     def made(self, shape: Shape, secrets: Mapping[str, Any], directory: Path) -> Sink:
         """The sink, closed, with `secrets` put in for their references."""
-        options = dataclasses.replace(self.options, **secrets) if secrets else self.options
-        return self.spec.make(options, shape, directory)
+        return self.spec.make(self._with(secrets), shape, directory)
+
+    def described(self, shape: TableShape, secrets: Mapping[str, Any], directory: Path) -> PresentTable | None:
+        """The columns that the table has now; None if there is no table, or if it cannot be asked. Blocks.
+
+        Raises SinkUnavailable, ExtraMissing.
+        """
+        if self.spec.describe is None:
+            return None
+        return self.spec.describe(self._with(secrets), shape, directory)
+
+    def _with(self, secrets: Mapping[str, Any]) -> Any:
+        return dataclasses.replace(self.options, **secrets) if secrets else self.options

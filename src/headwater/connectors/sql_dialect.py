@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
@@ -50,6 +51,10 @@ class Statements(ABC):
     name_characters_max: int = 63
     # The end of a statement that creates a table.
     table_options: str = ""
+    # How the type of a column is changed: its name, and the new type.
+    alter_column: str = "ALTER COLUMN {} TYPE {}"
+    # Which further types of column a column of a type holds as it is.
+    also_holds: Mapping[ColumnType, tuple[ColumnType, ...]] = MappingProxyType({})
 
     @abstractmethod
     def position_name(self, table: str) -> str:

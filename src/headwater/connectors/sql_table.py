@@ -20,8 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import Column, Delivery, SinkFeatures, TableShape
 from headwater.connectors.rows import Batch, Row, batch_of, checked_row, name_aside, refused_rows
+from headwater.connectors.sql_columns import widen
 from headwater.connectors.sql_dialect import C, Dialect, keeps_deleted, order_by, quoted
 from headwater.connectors.sql_session import Session, release
 from headwater.connectors.tables import TableView
@@ -65,6 +66,9 @@ class SqlTableSink(Generic[C]):
         if batch.rejected:
             raise WriteIncomplete(rejected=batch.rejected)
         await self._on(lambda: self._write(batch, token))
+
+    async def widen(self, columns: Sequence[Column]) -> None:
+        await self._on(lambda: widen(self._dialect, self._session, self.shape, columns))
 
     async def set_aside(self) -> str | None:
         return await self._on(self._set_aside)
@@ -117,9 +121,9 @@ class SqlTableSink(Generic[C]):
         self._close()
         try:
             writer = self._session.current()
-            if self._missing(writer):
+            if _missing(self._dialect, self.shape, writer):
                 with self._dialect.preparing(writer):
-                    for statement in self._missing(writer):
+                    for statement in _missing(self._dialect, self.shape, writer):
                         writer.execute(statement)
             self._is_open = True
             self._known = self._last_token()
@@ -127,20 +131,6 @@ class SqlTableSink(Generic[C]):
             self._close()
             raise
         return self._known
-
-    def _missing(self, writer: C) -> list[str]:
-        """The statements that create what is not there."""
-        dialect, shape = self._dialect, self.shape
-        wanted = {dialect.position_name(shape.name): dialect.create_position_table(shape.name)}
-        if keeps_deleted(shape):
-            wanted[dialect.deleted_name(shape.name)] = dialect.create_deleted_table(shape)
-        statements = [create for name, create in wanted.items() if not dialect.describe(writer, name)]
-        present = dialect.describe(writer, shape.name)
-        if not present:
-            return [*statements, dialect.create_table(shape)]
-        return statements + [
-            dialect.add_column(shape, column) for column in shape.columns if column.name not in present
-        ]
 
     def _last_token(self) -> str | None:
         if not self._dialect.lock:
@@ -253,3 +243,15 @@ def _not_taken(table: str, what: str, why: str) -> EventMalformed:
 
 def _values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     return [values for _, values in rows]
+
+
+def _missing(dialect: Dialect[C], shape: TableShape, writer: C) -> list[str]:
+    """The statements that create what is not there."""
+    wanted = {dialect.position_name(shape.name): dialect.create_position_table(shape.name)}
+    if keeps_deleted(shape):
+        wanted[dialect.deleted_name(shape.name)] = dialect.create_deleted_table(shape)
+    statements = [create for name, create in wanted.items() if not dialect.describe(writer, name)]
+    present = dialect.describe(writer, shape.name)
+    if not present:
+        return [*statements, dialect.create_table(shape)]
+    return statements + [dialect.add_column(shape, column) for column in shape.columns if column.name not in present]

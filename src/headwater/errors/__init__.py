@@ -54,7 +54,7 @@ from headwater.errors.requests import (
     TooManyRequests,
 )
 from headwater.errors.schemas import SchemaInvalid, SchemaNotFound, SchemaUnavailable, SchemaUriRefused, TypeUnmappable
-from headwater.errors.sinks import SinkUnavailable, TableConflict, WriteGivenUp, WriteIncomplete
+from headwater.errors.sinks import SinkFrozen, SinkUnavailable, TableConflict, WriteGivenUp, WriteIncomplete
 from headwater.errors.sources import SourceRefused, SourceUnavailable
 from headwater.errors.streams import (
     ChangeConflict,
@@ -116,6 +116,7 @@ __all__ = [
     "SchemaUnavailable",
     "SchemaUriRefused",
     "ScopeMissing",
+    "SinkFrozen",
     "SinkUnavailable",
     "SourceRefused",
     "SourceUnavailable",

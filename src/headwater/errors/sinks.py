@@ -23,6 +23,17 @@ class SinkUnavailable(HeadwaterError):
         self.back_off_seconds = min(max(0.0, back_off_seconds), BACK_OFF_SECONDS_MAX)
 
 
+class SinkFrozen(SinkUnavailable):
+    """The table of a sink cannot hold the columns that its events have now; nothing is written until it can.
+
+    The events stay in the log. The sink looks again by itself, and continues once the table, the schema or its
+    configuration has been repaired; other sinks are not affected.
+    """
+
+    code = "sink_frozen"
+    fault = Fault.OPERATOR
+
+
 class WriteIncomplete(SinkUnavailable):
     """Of the events of one write, some were rejected by the target permanently, or must be written again.
 
@@ -67,7 +78,7 @@ class WriteGivenUp(HeadwaterError):
         self.attempts = attempts
 
 
-class TableConflict(HeadwaterError):
+class TableConflict(SinkFrozen):
     """A table has a column of another type than the newest schema says; it is left as it is, and the events stay in
     the log."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from headwater.connectors.contract import COLUMN_TYPES, Column, DeleteWhen, EventShape, Shape, TableShape
 from headwater.connectors.schema_columns import SchemaColumns, SchemaTypes
@@ -57,6 +57,14 @@ class TableOptions:
     )
     order: str = setting("", "The order in which the table is shown, such as `edits desc, wiki`.")
     delete_when: Mapping[str, Any] = setting({}, _DELETE_WHEN)
+    contract: Literal["evolve", "freeze", "discard_row", "discard_value"] = setting(
+        "evolve",
+        "What happens when events have other columns than the table, after a new version of the schema or a change"
+        " here. `evolve`: columns are added, and widened where nothing is lost; what cannot be so freezes the sink, and"
+        " its events stay in the log. `freeze`: every difference freezes it until `headwater apply` changes the table."
+        " `discard_row`, `discard_value`: the table stays as it is, and such events, or their new values, are left out"
+        " and counted.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,7 @@ def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
     reading = _Reading(stream, spec, known, source, path)
     shape = reading.shape(asked)
     place = Place(relative_file(Path(source.file), known.project), source.line(path) or 1)
-    sink = ConfiguredSink(spec, options, str(place), reading.schema_title(asked))
+    sink = reading.configured(asked, options, str(place))
     return Job(
         name=f"sink.{shape.name}",
         sources=(stream.name,),
@@ -195,15 +203,16 @@ class _Reading:
         except JobInvalid as error:
             raise self.source.refusal(self.path, error.detail, hint=error.hint) from None
 
-    def schema_title(self, options: TableOptions | EventOptions) -> str | None:
-        """The schema from which the columns follow, if they do."""
-        match options:
-            case TableOptions(columns=None):
-                return self.stream.schema_title
-            case TableOptions() | EventOptions():
-                return None
+    def configured(self, common: TableOptions | EventOptions, options: Any, place: str) -> ConfiguredSink:
+        """The sink with the options of its connector."""
+        match common:
+            case TableOptions(columns=columns, contract=contract):
+                title = self.stream.schema_title if columns is None else None
+                return ConfiguredSink(self.spec, options, place, title, contract)
+            case EventOptions():
+                return ConfiguredSink(self.spec, options, place)
             case _:
-                assert_never(options)
+                assert_never(common)
 
     def _table(self, options: TableOptions, name: str, deletes: DeleteWhen) -> TableShape:
         key, order, version = options.key, options.order, options.version

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from headwater.connectors.contract import Delivery
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, SinkFrozen
 from headwater.foreign import name_of, original, stack_of
 from headwater.jobs.job import Job
 from headwater.jobs.steps import NO_WATERMARK, Failure, Results
@@ -26,8 +26,18 @@ from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
 
 State = Literal[
-    "starting", "running", "retrying", "circuit_open", "paused", "restarting", "stopped_on_error", "failed", "stopped"
+    "starting",
+    "running",
+    "retrying",
+    "circuit_open",
+    "paused",
+    "restarting",
+    "frozen",
+    "stopped_on_error",
+    "failed",
+    "stopped",
 ]
+# "frozen": its table cannot hold its events, until that is repaired.
 # "stopped_on_error": in front of an event that it cannot process, until it is resumed; "stopped": the process ends.
 # How long after a failed event, and after a restart without a commit since, a job is reported as failing.
 ERROR_SECONDS = 60.0
@@ -121,6 +131,9 @@ def show_report(telemetry: Telemetry, job: Job, report: Callable[[], JobReport])
             lambda one: one.lag_seconds or 0.0,
         ),
     ]
+    if job.writes().sink is not None:
+        help_text = "Whether the table of a sink cannot hold its events, which stay in the log."
+        shown.append(("headwater_sink_frozen", help_text, lambda one: one.state == "frozen"))
     if job.keyed_steps:
         shown += [
             ("headwater_job_state_keys", "Keys of which a job keeps state.", lambda one: one.state_keys),
@@ -293,8 +306,19 @@ class RunnerStatus:
             self._restarts_in_a_row = 0
 
     def retrying(self, error: BaseException) -> None:
+        if isinstance(error, SinkFrozen):
+            self.frozen(error)
+            return
         self.state = "retrying"
         self.last_error = short_reason(error)
+        self._sink_failed(error)
+
+    def frozen(self, error: SinkFrozen) -> None:
+        """Its table cannot hold its events; it is tried again, until somebody has repaired that."""
+        reason = " ".join(filter(None, (short_reason(error), error.hint)))
+        if self._announcements.of(f"frozen {reason}") is not None:
+            _log.error("job %s is frozen: %s", self.job.label, reason)
+        self.state, self.last_error = "frozen", reason
         self._sink_failed(error)
 
     def paused(self) -> None:
@@ -394,7 +418,7 @@ class RunnerStatus:
         now = self._clock()
         if self.state == "stopped_on_error":
             return f"stopped: {self.last_error}"
-        if self.state in ("retrying", "restarting", "failed"):
+        if self.state in ("retrying", "restarting", "frozen", "failed"):
             return f"{self.state}: {self.last_error}"
         if self.state == "running" and (calls := self.calls.report()).circuit is not None:
             return f"circuit open, {counted(calls.waiting, 'event')} waiting: {calls.circuit}"

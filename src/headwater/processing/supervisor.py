@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 
 from headwater.backoff import Backoff
-from headwater.errors import HeadwaterError, JobInvalid, JobStopped, SinkUnavailable, SourceUnavailable
+from headwater.errors import HeadwaterError, JobInvalid, JobStopped, SinkFrozen, SinkUnavailable, SourceUnavailable
 from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.processing.contract import Runner
@@ -123,14 +123,17 @@ class Supervisor:
             if self.report().read > read_before:
                 self._backoff.reset()
             reason = error or JobInvalid("it ended without being asked to")
-            is_away = isinstance(reason, HeadwaterError) and reason.is_away
+            is_away = isinstance(reason, SinkFrozen) or (isinstance(reason, HeadwaterError) and reason.is_away)
             # It was not the job that failed, so that it resumes soon after the log or target has returned.
             searches = self.runner.status.is_searching
             longest = AWAY_PAUSE_SECONDS_MAX if is_away else SEARCH_PAUSE_SECONDS_MAX if searches else None
             wait = self._backoff.next_pause(longest)
             if isinstance(reason, SinkUnavailable | SourceUnavailable):
                 wait = max(wait, reason.back_off_seconds)
-            self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))
+            if isinstance(reason, SinkFrozen):
+                self.runner.status.frozen(reason)
+            else:
+                self.runner.status.restarting(reason, wait, unforeseen=not isinstance(reason, HeadwaterError))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
             if self._stopping.is_set():

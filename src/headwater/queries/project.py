@@ -13,9 +13,9 @@ from typing import Any
 
 from headwater.config import Config, load_config
 from headwater.connectors.spec import TableSink
-from headwater.errors import QueryInvalid
+from headwater.errors import QueryInvalid, SinkUnavailable
 from headwater.platform import declarations
-from headwater.processing.hosting.files import sink_of
+from headwater.processing.hosting.files import table_of
 from headwater.queries.engine import Engine, QueryResult
 from headwater.queries.lake import lake_tables, spool_lake
 from headwater.queries.materialized import spool_materialized
@@ -128,12 +128,15 @@ def _make_views(
             if writes.sink is None and not file.exists():
                 # Opening it would create it, and a query changes nothing.
                 raise QueryInvalid(f"The table {name} is not there yet.", hint="`headwater up` creates and fills it.")
-            sink = sink_of(config, job)
+            try:
+                sink = table_of(config, job)
+            except SinkUnavailable as error:
+                raise QueryInvalid(error.message, hint=error.hint) from error
             if not isinstance(sink, TableSink):
                 raise QueryInvalid(
                     f"The table {name} cannot be read from its target.", hint=f"Read its stream, {job.reads()[0]}."
                 )
-            engine.view(name, *in_new_loop(spool_table(sink, shape, spool)))
+            engine.view(name, *in_new_loop(spool_table(sink, sink.shape, spool)))
 
 
 def in_new_loop(work: Any) -> Any:

@@ -95,7 +95,7 @@ async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry
 async def _rows(config: Config, job: Job, log: Log) -> int | None:
     """The rows of the table that it fills or keeps; None without one, or if it cannot be read now."""
     from headwater.connectors.contract import Readable
-    from headwater.processing.hosting.files import isolated_sink
+    from headwater.processing.hosting.files import isolated_table
     from headwater.processing.tables import tables_of
 
     writes = job.writes()
@@ -106,7 +106,11 @@ async def _rows(config: Config, job: Job, log: Log) -> int | None:
             return None
     if writes.table is None or (writes.sink is None and not config.path(config.jobs.tables_path).exists()):
         return None
-    table = isolated_sink(config, job, seconds_max=TABLE_SECONDS_MAX)
+    try:
+        async with asyncio.timeout(TABLE_SECONDS_MAX):
+            table = await asyncio.to_thread(isolated_table, config, job, TABLE_SECONDS_MAX)
+    except (HeadwaterError, TimeoutError):
+        return None
     if not isinstance(table, Readable):
         return None
     try:

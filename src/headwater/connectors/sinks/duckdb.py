@@ -15,6 +15,7 @@ import duckdb
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.rows import deletion_columns
 from headwater.connectors.spec import SinkSpec
+from headwater.connectors.sql_columns import alterations, present_columns
 from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.private_files import make_private_directory
@@ -69,7 +70,13 @@ class DuckdbDialect(Dialect[duckdb.DuckDBPyConnection]):
         return f"_headwater_position_{table}"
 
     def look(self) -> duckdb.DuckDBPyConnection | None:
-        return duckdb.connect(str(self._path), read_only=True, config=SETTINGS) if self._path.exists() else None
+        if not self._path.exists():
+            return None
+        try:
+            return duckdb.connect(str(self._path), read_only=True, config=SETTINGS)
+        except duckdb.ConnectionException:
+            # This process writes it, and then all of its connections have the same settings.
+            return duckdb.connect(str(self._path), config=SETTINGS)
 
     def describe(self, connection: duckdb.DuckDBPyConnection, table: str) -> Mapping[str, str]:
         query = (
@@ -134,6 +141,10 @@ SPEC = SinkSpec(
     make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
     features=SQL_FEATURES,
     statements=lambda shape: [DuckdbDialect(Path()).create_table(shape)],
+    describe=lambda options, shape, directory: present_columns(
+        DuckdbDialect(Path()), DuckdbSink(directory / options.path, shape).describe()
+    ),
+    alterations=lambda change: alterations(DuckdbDialect(Path()), change),
     file=lambda options: str(options.path),
     example="path: var/orders.duckdb",
     extra="duckdb",

@@ -19,6 +19,7 @@ from pymysql.constants import ER
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.rows import deletion_columns
 from headwater.connectors.spec import SinkSpec
+from headwater.connectors.sql_columns import alterations, present_columns
 from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted, side_name
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.errors import ConfigInvalid, EventMalformed
@@ -136,6 +137,7 @@ class MysqlDialect(Dialect[MysqlConnection]):
     name_type = "VARCHAR(64)"
     row_errors: tuple[type[Exception], ...] = (pymysql.err.DataError, pymysql.err.IntegrityError)
     errors: tuple[type[Exception], ...] = (pymysql.err.Error,)
+    alter_column = "MODIFY COLUMN {} {}"
     begin = "START TRANSACTION"
     mark = "%s"
     lock = " FOR UPDATE"
@@ -402,6 +404,10 @@ SPEC = SinkSpec(
     make=MysqlSink,
     features=SQL_FEATURES,
     statements=lambda shape: [MysqlDialect(MysqlOptions("mysql://localhost/database")).create_table(shape)],
+    describe=lambda options, shape, directory: present_columns(
+        MysqlDialect(options), MysqlSink(options, shape, directory).describe()
+    ),
+    alterations=lambda change: alterations(MysqlDialect(MysqlOptions("mysql://localhost/database")), change),
     example='dsn: "${env:ORDERS_DSN}"',
     extra="mysql",
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
+from headwater.connectors.sql_columns import alterations, present_columns
 from headwater.connectors.sql_dialect import Dialect, keeps_deleted, quoted
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.private_files import make_private_file
@@ -40,6 +41,8 @@ class SqliteDialect(Dialect[sqlite3.Connection]):
     row_errors: tuple[type[Exception], ...] = (sqlite3.DataError, sqlite3.IntegrityError)
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     begin = "BEGIN IMMEDIATE"
+    # A column of integers stores a fraction as it is.
+    also_holds: Mapping[ColumnType, tuple[ColumnType, ...]] = {"integer": ("real",)}
     mark = "?"
 
     def __init__(self, path: Path) -> None:
@@ -110,6 +113,10 @@ SPEC = SinkSpec(
     make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
     features=SQL_FEATURES,
     statements=lambda shape: [SqliteDialect(Path()).create_table(shape)],
+    describe=lambda options, shape, directory: present_columns(
+        SqliteDialect(Path()), SqliteSink(directory / options.path, shape).describe()
+    ),
+    alterations=lambda change: alterations(SqliteDialect(Path()), change),
     file=lambda options: str(options.path),
     example="path: var/orders.db",
 )

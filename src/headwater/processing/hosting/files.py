@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from headwater.config import Config
-from headwater.connectors.contract import Sink, Source
+from headwater.connectors.contract import EventShape, Sink, Source, TableShape
+from headwater.connectors.discarding import OnDiscarded
+from headwater.connectors.evolution import without_change
+from headwater.connectors.evolving import Target, evolving
 from headwater.connectors.isolated import IsolatedSink, isolated
 from headwater.connectors.registry import table_sink
+from headwater.connectors.schema_columns import SchemaTypes
 from headwater.connectors.secrets import Secrets
 from headwater.connectors.source_spec import ConfiguredSource, SourceContext
+from headwater.errors import SinkUnavailable
 from headwater.jobs.job import Job
 from headwater.processing.stores.outbox import state_file
+from headwater.schemas.configured import project_schemas
 
 
 def file_of(config: Config, job: Job) -> Path | None:
@@ -26,8 +33,16 @@ def file_of(config: Config, job: Job) -> Path | None:
     return state_file(config.path(config.jobs.state_path), job.name)
 
 
-def sink_of(config: Config, job: Job) -> Sink:
-    """The sink of `job`, which has one; opening it is left to the caller.
+def sink_of(
+    config: Config,
+    job: Job,
+    on_discarded: OnDiscarded = lambda what, count: None,
+    *,
+    changes_agreed: bool = False,
+) -> Sink:
+    """The sink of `job`, which has one; opening it is left to the caller. `on_discarded` counts what it leaves out.
+
+    `changes_agreed`: somebody has agreed to the changes of its table, which a contract `freeze` waits for.
 
     Raises ConfigInvalid, ExtraMissing.
     """
@@ -35,15 +50,56 @@ def sink_of(config: Config, job: Job) -> Sink:
     if writes.sink is None:
         assert writes.table is not None
         return table_sink(config.path(config.jobs.tables_path), writes.table)
-    assert writes.target is not None
     secrets = _secrets_of(config, job)
-    return writes.sink.made(writes.target, secrets, config.project_dir)
+    match writes.target:
+        case TableShape() as shape:
+            types = SchemaTypes(lambda: project_schemas(config))
+            sink = writes.sink
+            if changes_agreed and sink.contract == "freeze":
+                sink = dataclasses.replace(sink, contract="evolve")
+            return evolving(Target(sink, secrets, config.project_dir, types), shape, on_discarded)
+        case EventShape() as events:
+            return writes.sink.made(events, secrets, config.project_dir)
+        case None:
+            raise AssertionError(f"The job {job.name} has a sink and gives it nothing.")
+        case _:
+            assert_never(writes.target)
 
 
-def isolated_sink(config: Config, job: Job, *, seconds_max: float | None = None) -> IsolatedSink:
+def table_of(config: Config, job: Job) -> Sink:
+    """The sink of a table for reading it as it is, with the columns that it has; opening it is left to the caller.
+
+    Raises ConfigInvalid, ExtraMissing, SinkUnavailable, also if the table is not there yet.
+    """
+    writes = job.writes()
+    assert writes.table is not None
+    if writes.sink is None:
+        return table_sink(config.path(config.jobs.tables_path), writes.table)
+    secrets, shape = _secrets_of(config, job), writes.table
+    if writes.sink.spec.describe is not None:
+        present = writes.sink.described(shape, secrets, config.project_dir)
+        if present is None:
+            raise SinkUnavailable(f"The table {shape.name} is not there yet.", hint="`headwater up` creates it.")
+        shape = without_change(shape, present).shape
+    return writes.sink.made(shape, secrets, config.project_dir)
+
+
+def isolated_table(config: Config, job: Job, seconds_max: float) -> IsolatedSink:
+    """As `table_of`, on a thread of its own; each call may take so long."""
+    secrets = Secrets(_secrets_of(config, job).values())
+    return isolated(lambda: table_of(config, job), job.name, seconds_max=seconds_max, secrets=secrets)
+
+
+def isolated_sink(
+    config: Config,
+    job: Job,
+    on_discarded: OnDiscarded = lambda what, count: None,
+    *,
+    seconds_max: float | None = None,
+) -> IsolatedSink:
     """As `sink_of`, on a thread of its own, and with errors that have no secrets. `seconds_max`: of each call."""
     return isolated(
-        lambda: sink_of(config, job),
+        lambda: sink_of(config, job, on_discarded),
         job.name,
         seconds_max=config.jobs.sink_call_seconds_max if seconds_max is None else seconds_max,
         secrets=Secrets(_secrets_of(config, job).values()),

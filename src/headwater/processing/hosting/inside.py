@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from headwater.config import Config
 from headwater.connectors.contract import Readable, Source
+from headwater.connectors.discarding import OnDiscarded
 from headwater.connectors.isolated import IsolatedSink
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError, SinkUnavailable
@@ -30,7 +31,7 @@ from headwater.processing.stores.partitions import UnpartitionedStore
 from headwater.processing.stores.sink import sink_store
 from headwater.processing.supervisor import Supervisor
 from headwater.processing.tables import materialized_tables, tables_of
-from headwater.telemetry import Telemetry
+from headwater.telemetry import Telemetry, closed, declared
 
 
 class InsideHosting:
@@ -107,6 +108,14 @@ class InsideHosting:
                 continue
         return views
 
+    def _discarded(self, job: Job) -> OnDiscarded:
+        counter = self._telemetry.counter(
+            "headwater_sink_discarded",
+            "Rows and values that a sink left out, since its contract keeps them out of the table.",
+            (declared("job"), closed("what")),
+        )
+        return lambda what, count: counter.labels(job.name, what).inc(count)
+
     async def _stop_jobs(self) -> None:
         await asyncio.gather(*(supervisor.stop() for supervisor in self.jobs.values()))
 
@@ -145,7 +154,7 @@ class InsideHosting:
         """Where a job commits, if not to the log alone."""
         writes = job.writes()
         if writes.target is not None:
-            sink = self.sinks[writes.target.name] = isolated_sink(self._config, job)
+            sink = self.sinks[writes.target.name] = isolated_sink(self._config, job, self._discarded(job))
             return sink_store(job, sink, self._log)
         if self._log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self._log, job.group)

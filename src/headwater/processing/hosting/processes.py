@@ -36,7 +36,7 @@ CHECK_SECONDS = 1.0
 # The metrics of the processes are kept after every so many checks, also if nobody asks for them.
 MEASURE_CHECKS = 10
 # The states of which the report of a job that runs in several processes shows the first.
-_STATES: Sequence[State] = ("restarting", "failed", "circuit_open", "retrying", "starting", "paused")
+_STATES: Sequence[State] = ("restarting", "failed", "frozen", "circuit_open", "retrying", "starting", "paused")
 
 
 @dataclass(frozen=True, slots=True)

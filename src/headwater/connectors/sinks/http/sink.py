@@ -221,6 +221,6 @@ SPEC = SinkSpec(
     make=lambda options, shape, directory: HttpSink(options, shape),
     features=FEATURES,
     form="events",
-    example="url: https://shop.example/orders/{id}",
+    example='url: "https://shop.example/orders/{id}"',
     batch=BatchDefaults(rows_max=500, bytes_max=4_194_304, seconds_max=0.1),
 )

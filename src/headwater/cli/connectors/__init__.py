@@ -1,0 +1,1 @@
+"""`headwater connectors`: one file per verb."""
