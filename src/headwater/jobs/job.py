@@ -341,6 +341,17 @@ class Job:
         return tuple(keyed)
 
 
+def with_target(job: Job, shape: Shape) -> Job:
+    """The same job, whose sink is given another shape. Raises JobInvalid if it writes by no sink."""
+    match job.output:
+        case ToTable():
+            return dataclasses.replace(job, output=dataclasses.replace(job.output, shape=shape))
+        case ToStream() | None:
+            raise job.invalid(f"The job {job.name} writes by no sink.")
+        case _:
+            assert_never(job.output)
+
+
 def tables_named(job: Job) -> TablesUsed:
     """What may be names of the materialized tables that a job reads: declared, and in the code of its functions."""
     functions: list[object] = []

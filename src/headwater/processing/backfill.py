@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 import orjson
 
@@ -56,7 +57,10 @@ def repeats(shape: Shape, features: SinkFeatures) -> str | None:
             return "its connector only appends: a row for each event that was written already would be there twice"
         case TableShape(version=""):
             return "its table has no version: older events would replace newer rows"
-    return None
+        case TableShape():
+            return None
+        case _:
+            assert_never(shape)
 
 
 class Backfill:

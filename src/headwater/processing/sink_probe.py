@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from headwater.connectors.contract import Column, Delivery, EventShape, Shape, Sink, TableShape
 from headwater.errors import HeadwaterError
@@ -34,7 +34,7 @@ class Trial:
 
 async def probe(new_sink: Callable[[Shape], Sink], shape: Shape, *, writes: bool) -> list[Trial]:
     """What was found. `new_sink`: a closed sink for a shape. `writes`: also write a row, and delete it again."""
-    marked = deletable(shape) if writes and isinstance(shape, TableShape) else None
+    marked = deletable(shape) if writes else None
     sink = new_sink(marked or shape)
     try:
         token, opened = await _tried("connect, and create or open what it writes to", sink.open)
@@ -66,18 +66,29 @@ async def _written(sink: Sink, shape: Shape, marked: TableShape | None, token: A
     return [written, deleted]
 
 
-def deletable(shape: TableShape) -> TableShape | None:
+def deletable(shape: Shape) -> TableShape | None:
     """The table with an event that deletes the marked row; None if no part of its key can be marked."""
-    kinds = {column.name: column.type for column in shape.columns}
-    if not any(kinds[name] in ("text", "integer") for name in shape.key):
-        return None
-    return dataclasses.replace(shape, delete_when=((PROBE, ("delete",)),))
+    match shape:
+        case TableShape():
+            kinds = {column.name: column.type for column in shape.columns}
+            if not any(kinds[name] in ("text", "integer") for name in shape.key):
+                return None
+            return dataclasses.replace(shape, delete_when=((PROBE, ("delete",)),))
+        case EventShape():
+            return None
+        case _:
+            assert_never(shape)
 
 
 def not_deletable(sink: Sink, shape: Shape, marked: TableShape | None) -> str | None:
     """Why a row could not be deleted again; None if it can be."""
-    if isinstance(shape, EventShape):
-        return "its target is given whole events, which cannot be taken back"
+    match shape:
+        case EventShape():
+            return "its target is given whole events, which cannot be taken back"
+        case TableShape():
+            pass
+        case _:
+            assert_never(shape)
     if not sink.features.deletes:
         return "its connector deletes nothing"
     if marked is None:

@@ -47,9 +47,7 @@ def command(*, name: str, project: Path, write: bool, seconds: float, as_json: b
 
 
 def _found(project: Path, name: str, *, writes: bool, seconds: float) -> list[Trial]:
-    import dataclasses
-
-    from headwater.jobs.job import ToTable
+    from headwater.jobs.job import with_target
     from headwater.processing.hosting.files import isolated_sink
     from headwater.processing.sink_probe import probe
 
@@ -58,8 +56,6 @@ def _found(project: Path, name: str, *, writes: bool, seconds: float) -> list[Tr
     assert target is not None
 
     def new_sink(shape: Shape) -> Sink:
-        assert isinstance(job.output, ToTable)
-        shaped = dataclasses.replace(job, output=dataclasses.replace(job.output, shape=shape))
-        return isolated_sink(config, shaped, seconds_max=seconds)
+        return isolated_sink(config, with_target(job, shape), seconds_max=seconds)
 
     return asyncio.run(probe(new_sink, target, writes=writes))
