@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -15,6 +16,7 @@ from headwater.connectors.contract import SourceBatch
 from headwater.connectors.sources.mysql_cdc.options import MysqlCdcOptions
 from headwater.connectors.sources.mysql_cdc.source import MysqlCdc
 from headwater.connectors.sources.mysql_cdc.token import Place, read_gtids
+from headwater.testing.eventually import eventually_blocking
 from headwater.testing.suites.source import NewSource, Put, SourceSuite
 from servers.mariadb import MariadbServer
 from servers.places import LOOPBACK
@@ -45,6 +47,20 @@ class MariaDatabase:
             found = cursor.fetchall()
             connection.commit()
             return found
+
+    def purge(self) -> None:
+        """Delete all logs but a new one; the server keeps a log that a connection still reads."""
+        self.run("FLUSH BINARY LOGS")
+        ((name, *_),) = self.run("SHOW MASTER STATUS")
+
+        def is_purged() -> bool:
+            for number, *_ in self.run("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump'"):
+                with contextlib.suppress(pymysql.MySQLError):
+                    self.run(f"KILL {number}")
+            self.run(f"PURGE BINARY LOGS TO '{name}'")
+            return bool(self.run("SHOW BINARY LOGS")[0][0] == name)
+
+        eventually_blocking(is_purged, seconds=30.0)
 
     def source(self, **options: Any) -> CaughtUp:
         return CaughtUp(MysqlCdcOptions(url=self.url, heartbeat_seconds=1.0, **options), self.name, self)
@@ -104,8 +120,6 @@ class TestMysqlCdc(SourceSuite):
     def lose(self, database: MariaDatabase) -> Callable[[], Awaitable[None]]:
         async def lose() -> None:
             database.run("CREATE TABLE later (n int)")
-            database.run("FLUSH BINARY LOGS")
-            ((name, *_),) = database.run("SHOW MASTER STATUS")
-            database.run(f"PURGE BINARY LOGS TO '{name}'")
+            database.purge()
 
         return lose

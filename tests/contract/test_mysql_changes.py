@@ -190,9 +190,7 @@ async def test_a_log_that_was_purged_stops_the_source(database: MariaDatabase) -
     token = (await source.read(deliveries_max=1, wait_seconds=0.0)).token
     await source.close()
     database.run("INSERT INTO orders VALUES (1, 'Ann', 1)")
-    database.run("FLUSH BINARY LOGS")
-    ((name, *_),) = database.run("SHOW MASTER STATUS")
-    database.run(f"PURGE BINARY LOGS TO '{name}'")
+    database.purge()
     with pytest.raises(PositionLost, match="new snapshot"):
         await source.open(token)
     await source.close()
