@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.event import encode_event
@@ -81,9 +81,11 @@ async def test_the_original_is_recovered_byte_by_byte(name: str) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=5))
+@example([b"{}", b"no object"])
 async def test_any_bytes_are_recovered(values: list[bytes]) -> None:
     kit = await failed(*values)
-    assert await originals(kit) == [(value, b"") for value in values]
+    # What is no event at all is found before the job is given the others of its batch.
+    assert sorted(await originals(kit)) == sorted((value, b"") for value in values)
 
 
 async def test_an_event_that_a_broker_would_refuse_inside_an_error_event_is_stored_in_parts() -> None:
