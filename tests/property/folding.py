@@ -21,6 +21,7 @@ from headwater.jobs.steps import Element, Step
 from headwater.log.contract import StoredRecord
 from headwater.processing.embedded.fold import END_OF_TIME, Batch, Due, LoopTurn, StepFold
 from headwater.processing.embedded.watermark import Watermarks
+from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.stores.contract import LogStore
 from headwater.testing.oracle_log import OracleLog
 
@@ -140,6 +141,7 @@ class Folding:
             scope=self._scope,
             timers_max=7,
             one_by_one=self._history,
+            flight=JobFlight(),
         )
 
     def _wall_ms(self) -> int | None:
