@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import signal
 import socket
 import sys
@@ -39,6 +40,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     date_log_lines()
+    # The platform uses the same brokers, and reports that they are away.
+    logging.getLogger("headwater.log.kafka.outage.away").setLevel(logging.ERROR)
     bound_free_memory()
     with contextlib.suppress(OSError):
         _OOM_FILE.write_text(str(OOM_SCORE), encoding="ascii")

@@ -26,6 +26,8 @@ READING = "Reading "
 OWN_TOPICS = ("headwater.", "__")
 
 _log = logging.getLogger(__name__)
+# That the brokers are away, and are back: of several processes that use the same brokers, one is enough to say it.
+_away_log = logging.getLogger(f"{__name__}.away")
 
 
 @dataclass(slots=True)
@@ -104,7 +106,9 @@ class Outages:
             return
         trouble.is_logged = True
         if error.is_away:
-            _log.warning("The Kafka brokers at %s do not answer: waiting for them. %s", self._servers, error.message)
+            _away_log.warning(
+                "The Kafka brokers at %s do not answer: waiting for them. %s", self._servers, error.message
+            )
             self.on_away()
         else:
             _log.warning("%s", error)
@@ -125,7 +129,7 @@ class Outages:
             if not trouble.is_logged:
                 continue
             if key == AWAY:
-                _log.warning("The Kafka brokers at %s answer again, after %d s.", self._servers, seconds)
+                _away_log.warning("The Kafka brokers at %s answer again, after %d s.", self._servers, seconds)
             else:
                 _log.warning("%s works again, after %d s.", what, seconds)
 

@@ -56,6 +56,18 @@ def test_an_outage_is_two_lines_however_many_notice_it(fixture: Fixture) -> None
     assert asked == ["probe"]
 
 
+def test_only_what_another_process_reports_too_is_left_out_where_that_is_wanted(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of jobs uses the brokers of its platform, which reports that they are away."""
+    monkeypatch.setattr(logging.getLogger("headwater.log.kafka.outage.away"), "disabled", True)
+    fixture.outages.failed("Reading a", AWAY)
+    fixture.wait(QUIET_SECONDS)
+    fixture.outages.worked("Reading a")
+    fixture.outages.failed("Storing in 'a'", DENIED)
+    assert fixture.said == [str(DENIED)]
+
+
 def test_a_cluster_that_alternates_between_answers_and_failures_is_reported_rarely(fixture: Fixture) -> None:
     for _ in range(600):
         fixture.outages.failed("Reading a", AWAY)
