@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from headwater.connectors.contract import Delivery, EventShape
@@ -17,6 +17,7 @@ from headwater.connectors.registry import sink_spec
 from headwater.connectors.sinks.kafka import KafkaOptions, KafkaSink
 from headwater.declaration import Declaration
 from headwater.errors import ConfigInvalid, SinkUnavailable, WriteIncomplete
+from headwater.testing.eventually import eventually_blocking
 from headwater.testing.suites.event_sink import KEYED, EventSinkSuite, NewEventSink, Received, event
 from servers.kafka import KafkaCluster, SecureListener
 
@@ -34,6 +35,19 @@ class Topic:
         self._admin = AdminClient(self._settings)
         new = NewTopic(self.name, PARTITIONS, 1, config={"max.message.bytes": str(BYTES_MAX)})
         self._admin.create_topics([new])[self.name].result()
+        # A partition has no leader at first.
+        eventually_blocking(self._has_leaders)
+
+    def _has_leaders(self) -> bool:
+        consumer = Consumer({**self._settings, "group.id": uuid.uuid4().hex})
+        try:
+            for number in range(PARTITIONS):
+                consumer.get_watermark_offsets(TopicPartition(self.name, number), timeout=10)
+        except KafkaException:
+            return False
+        finally:
+            consumer.close()
+        return True
 
     def messages(self) -> list[tuple[int, str | None, Any]]:
         """(partition, key, value) of each, in the order of the partition."""
