@@ -135,7 +135,7 @@ def _values_of(shape: TableShape, columns: Sequence[Column], delivery: Delivery)
             row.append(None)
             continue
         try:
-            # What rows are told apart by has one spelling.
+            # Equal keys must be equal texts.
             is_key = column.type == "json" and column.name in shape.key
             row.append(identity(value).decode() if is_key else _CONVERSIONS[column.type](value))
         except (TypeError, ValueError, OverflowError):

@@ -162,7 +162,7 @@ class SqlTableSink(Generic[C]):
         try:
             self._write_all(batch, token)
         except self._dialect.row_errors as error:
-            # Two that store their first token at once are told apart by the key of its row.
+            # Of two that store their first token at once, the key of its row refuses one.
             require_own(self.shape.name, self._place, self._last_token(), self._known)
             rejected = refused_rows(batch.rows, self._refusal, refused_max=REJECTED_MAX)
             if not rejected:  # the database refuses them only when they are committed

@@ -24,7 +24,7 @@ class LakeOptions(StorageOptions):
     location: str = setting(REQUIRED, "Where the lake is.")
     table: str = setting(REQUIRED, "The directory of the table in it.")
     state: str = setting(REQUIRED, "The directory of this machine for the ids seen lately.")
-    columns: Struct = setting(REQUIRED, "The columns, from the newest schema.")  # noqa: RUF009
+    columns: Struct = setting(REQUIRED, "The columns, from the newest schema.")  # noqa: RUF009 - `setting` makes a field
     datacenters: Mapping[str, str] = setting({}, "The datacenter of each topic.")
     legacy: bool = setting(False, "Whether events are stored by `dt`.")
     look_back_seconds: float = setting(LOOK_BACK_SECONDS, "How long ids are remembered.")

@@ -83,9 +83,9 @@ def file_system(location: str, options: StorageOptions, project: Path) -> FileSy
             options.request_seconds_max,
         )
         files = s3.S3Files(parts.netloc, unquote(parts.path), how)
-        return files  # noqa: RET504
+        return files  # noqa: RET504 - the module is imported late, so that only the name has a type
     hdfs = importlib.import_module("headwater.connectors.lake.hdfs_files")
     address = f"{HDFS_SCHEMES[parts.scheme]}://{parts.netloc}"
     asked = hdfs.HdfsOptions(address, options.user, options.delegation_token, options.request_seconds_max)
     files = hdfs.HdfsFiles(unquote(parts.path), asked)
-    return files  # noqa: RET504
+    return files  # noqa: RET504 - the module is imported late, so that only the name has a type

@@ -156,8 +156,8 @@ class OpensearchSink:
             if self._reader is None:
                 self._reader = opensearchpy.OpenSearch(**self._arguments())
             self._reader.indices.refresh(index=self.index)
-            size = min(max(rows_max, SORTED_ROWS_MAX), SORTED_ROWS_MAX)
-            found = self._reader.search(index=self.index, body={"size": size, "track_total_hits": True})
+            asked = {"size": SORTED_ROWS_MAX, "track_total_hits": True}
+            found = self._reader.search(index=self.index, body=asked)
         hits = found["hits"]
         rows = [self._row(hit["_source"]) for hit in hits["hits"]]
         return sorted_view(self.shape, rows, hits["total"]["value"], rows_max, order)
