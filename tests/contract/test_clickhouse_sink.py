@@ -1,9 +1,9 @@
-"""The ClickHouse sink keeps what the contract of a Sink promises, on a ClickHouse that is named."""
+"""The ClickHouse sink keeps what the contract of a Sink promises, on a real engine of ClickHouse."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -13,10 +13,6 @@ from headwater.connectors.sinks.clickhouse import ClickhouseOptions, ClickhouseS
 from headwater.errors import SinkUnavailable
 from headwater.testing.suites.sink import SinkSuite
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, Refuse, page
-from requirements import Needs
-
-VARIABLE = "HEADWATER_TEST_CLICKHOUSE"
-HOW = f"name one with {VARIABLE}=http://HOST:PORT; see tests/servers/clickhouse_http.py"
 
 
 def ask(url: str, statement: str) -> None:
@@ -24,13 +20,11 @@ def ask(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-def url(needs: Needs) -> str:
+def url(clickhouse_url: str) -> Iterator[str]:
     """The address of a ClickHouse whose database `headwater_test` is empty."""
-    named = os.environ.get(VARIABLE, "")
-    needs("clickhouse", named, HOW)
-    for statement in ("DROP DATABASE IF EXISTS headwater_test", "CREATE DATABASE headwater_test"):
-        ask(named, statement)
-    return named
+    ask(clickhouse_url, "CREATE DATABASE headwater_test")
+    yield clickhouse_url
+    ask(clickhouse_url, "DROP DATABASE headwater_test")
 
 
 @pytest.fixture

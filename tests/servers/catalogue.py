@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from servers.cassandra import CassandraServer
+from servers.clickhouse import ClickhouseServer
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.hdfs import HdfsServer
@@ -28,6 +29,9 @@ class Entry:
 
 SERVERS = {
     "cassandra": Entry("Apache Cassandra, one node, empty", CassandraServer),
+    "clickhouse": Entry(
+        "the engine of ClickHouse behind its HTTP interface, empty", ClickhouseServer, "HEADWATER_TEST_CLICKHOUSE"
+    ),
     "hdfs": Entry("HDFS, one name node and one data node", HdfsServer),
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),

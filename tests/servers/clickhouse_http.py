@@ -1,7 +1,6 @@
 """The HTTP interface of ClickHouse in front of its engine as a library: `PYTHON clickhouse_http.py PORT DIRECTORY`.
 
-The Python needs the package chdb (534 MB, and packages that do not fit among those of the tests): an environment of its
-own. Then HEADWATER_TEST_CLICKHOUSE=http://127.0.0.1:PORT makes the tests of the sink use it. A ClickHouse does as well.
+The Python needs the packages of `clickhouse.txt`, which do not fit among those of the tests: an environment of its own.
 """
 
 from __future__ import annotations

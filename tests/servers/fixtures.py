@@ -16,6 +16,7 @@ import pytest
 from second_attempts import mark_tests_of_servers
 from servers.cassandra import CassandraServer
 from servers.catalogue import SERVERS, entry_named
+from servers.clickhouse import ClickhouseServer
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.hdfs import HdfsServer
@@ -33,6 +34,7 @@ Needs = Callable[[str, object, str], None]
 SERVER_FIXTURES = frozenset(
     {
         "cassandra",
+        "clickhouse_url",
         "kafka_alone",
         "kafka_cluster",
         "kafka_secure",
@@ -189,6 +191,19 @@ def opensearch(server_session: ServerSession) -> OpensearchServer:
     server = server_session.server("opensearch", requirement="opensearch")
     assert isinstance(server, OpensearchServer)
     return server
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(server_session: ServerSession) -> str:
+    """The URL of a ClickHouse, shared by the session: use databases of your own, and remove them.
+
+    HEADWATER_TEST_CLICKHOUSE names one that runs already.
+    """
+    if named := os.environ.get(SERVERS["clickhouse"].variable or ""):
+        return named
+    server = server_session.server("clickhouse", requirement="clickhouse")
+    assert isinstance(server, ClickhouseServer)
+    return server.url
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,98 @@
+"""A ClickHouse for the tests: its engine as a Python package, in an environment of its own, behind its HTTP interface.
+
+There is no current server of ClickHouse in the registries that the other servers come from. The package `chdb` is the
+same engine without its servers; `clickhouse_http.py` is the interface in front of it.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers.failure import ServerError
+from servers.places import LOOPBACK, free_ports
+from servers.processes import POLL_SECONDS, ServerProcess
+from servers.python_packages import PythonPackages
+from servers.run import Run
+
+PACKAGES = PythonPackages("clickhouse", Path(__file__).with_name("clickhouse.txt"))
+PROGRAM = Path(__file__).with_name("clickhouse_http.py")
+READY_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class ClickhouseServer:
+    """One ClickHouse at `url`, that a test may kill, pause and start again."""
+
+    name: str = "clickhouse"
+    port: int = 0
+    _run: Run | None = None
+    _process: ServerProcess | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def missing(self) -> str | None:
+        return None
+
+    def resolve(self) -> None:
+        PACKAGES.resolve()
+
+    def start(self, run: Run) -> str:
+        self.resolve()
+        self._run = run
+        (self.port,) = free_ports(1)
+        self.restart()
+        return self.url
+
+    def restart(self) -> None:
+        """Start it on its data, ended first if it runs; returns when it answers."""
+        self.stop()
+        assert self._run is not None
+        command = [str(PACKAGES.python), str(PROGRAM), str(self.port), str(self._run.folder / "data")]
+        self._process = self._run.spawn("clickhouse", command)
+        try:
+            self._await(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def pause(self) -> None:
+        """Pause it, its connections open, until `resume` (SIGSTOP)."""
+        assert self._process is not None
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it continue."""
+        assert self._process is not None
+        self._process.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it as a power failure would (SIGKILL)."""
+        if self._process is not None:
+            self._process.end()
+
+    def ask(self, statement: str, *, seconds: float = 60.0) -> str:
+        """What it answers to a statement.
+
+        :raises OSError: it does not answer, or refuses the statement.
+        """
+        request = urllib.request.Request(self.url, data=statement.encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return str(answer.read().decode())
+
+    def _await(self, process: ServerProcess) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                self.ask("SELECT 1", seconds=5)
+                return
+            except (OSError, urllib.error.URLError) as error:
+                if not process.is_alive() or time.monotonic() > deadline:
+                    raise ServerError(f"clickhouse does not answer.{process.tail()}") from error
+            time.sleep(POLL_SECONDS)
