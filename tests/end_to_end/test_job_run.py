@@ -19,6 +19,7 @@ from end_to_end.running import HEADWATER
 from headwater.cli.init import write_project
 from headwater.cli.main import main
 from headwater.processing.batch.parquet import write_parquet
+from headwater.times import time_ms
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +234,47 @@ def test_a_killed_run_resumes_and_ends_as_one_that_was_not_killed(tmp_path: Path
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert (tmp_path / "errors.jsonl").read_bytes() == (tmp_path / "e.jsonl").read_bytes()
     assert not state.exists()
+
+
+FAILING = """
+import asyncio
+from headwater.jobs import Reject, Retry, job
+
+@job(source="demo.edit", sink="demo.page_edits:1.0.0")
+def at_once(edit, context):
+    raise Reject("not accepted")
+
+@job(source="demo.edit", sink="demo.page_edits:1.0.0", key="user", concurrency=8, retry=Retry(within="5s"))
+async def later(edit, context):
+    await asyncio.sleep(edit["bytes"] % 5 / 100)
+    raise Reject("not accepted")
+
+@job(source="demo.edit", sink="demo.page_edits:1.0.0", key="user", state=int)
+def timed(edit, context):
+    context.timer("soon", after="10s")
+
+@timed.on_timer("soon")
+def soon(context):
+    raise Reject("not accepted")
+"""
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("at_once", 0), ("later", 0), ("timed", 10)])
+def test_over_history_an_error_happened_when_its_event_did(tmp_path: Path, name: str, seconds: int) -> None:
+    directory = tmp_path / "demo"
+    write_project(directory)
+    (directory / "jobs" / "failing.py").write_text(FAILING)
+    # Each by another user, so that each has its timer, and some are read far ahead of those that wait.
+    events = [edit(number, bytes=7 * number, user=f"user {number}") for number in range(60)]
+    source, errors = write(tmp_path / "in.jsonl", events), tmp_path / "errors.jsonl"
+    result = run(directory, name, "--from", source, "--to", tmp_path / "out.jsonl", "--errors", errors)
+    assert result.exit_code == 0, result.output
+    times = {(time_ms(one["dt"]) or 0) + 1000 * seconds for one in events}
+    found = read(errors)
+    assert len(found) == len(times)
+    assert {time_ms(one["dt"]) for one in found} == times
+    assert {time_ms(one["meta"]["dt"]) for one in found} == times
+    assert {time_ms(one["meta"]["failure"]["first_failed_at"]) for one in found} == times
 
 
 def test_an_interrupted_run_of_something_else_is_not_resumed(project: Path, tmp_path: Path) -> None:

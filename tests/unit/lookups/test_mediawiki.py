@@ -228,10 +228,12 @@ def in_words(value: Any) -> str | None:
 @pytest.mark.parametrize(("rule", "error"), ONE_SPOILS, ids=in_words)
 async def test_when_one_revision_spoils_its_batch_the_others_come_out(rule: dict[str, Any], error: str) -> None:
     stand_in = MediaWikiStandIn(ROWS, rules=[{**rule, "revid": SPOILED}])
-    # The pauses that a host may ask for are bounded, so that this takes no longer.
-    async with opened(stand_in, pause_seconds_max=0.05, total_seconds_max=1.8) as lookups:
-        found = await look_up(lookups, BATCH)
-    assert contents(found) == expected(BATCH, **{f"_{SPOILED}": error})
+    # The one that cannot be had is given up soon, and the pauses that a host may ask for are bounded; the others have
+    # the time that they need.
+    async with opened(stand_in, pause_seconds_max=0.05, total_seconds_max=60.0) as lookups:
+        others = [one for one in BATCH if one != SPOILED]
+        found, spoiled = await asyncio.gather(look_up(lookups, others), look_up(lookups, [SPOILED], timeout="1.8s"))
+    assert contents({**found, **spoiled}) == expected(BATCH, **{f"_{SPOILED}": error})
 
 
 @pytest.mark.parametrize(

@@ -225,5 +225,12 @@ def error_events(
     job: Job, gate: Gate, store: JobStore, status: RunnerStatus, settings: RunnerSettings, *, apart: FailedEvents | None
 ) -> ErrorEvents:
     """What makes the error events of one job; `apart`: where events are stored that do not fit into them."""
-    limit, door = settings.full_errors_per_minute_max, OutputGate(gate, store.refuses)
-    return ErrorEvents(job, gate, door, status.errors_by_cause, full_per_minute_max=limit, apart=apart)
+    return ErrorEvents(
+        job,
+        gate,
+        OutputGate(gate, store.refuses),
+        status.errors_by_cause,
+        full_per_minute_max=settings.full_errors_per_minute_max,
+        apart=apart,
+        dated_by_event=settings.history,
+    )

@@ -57,9 +57,11 @@ class ErrorEvents:
         *,
         full_per_minute_max: int,
         apart: FailedEvents | None = None,
+        dated_by_event: bool = False,
     ) -> None:
         """`full_per_minute_max`: how many errors of one cause are described in full each minute. `apart`: where events
-        are stored that do not fit; None: nowhere, so that an error event is as large as it must be."""
+        are stored that do not fit; None: nowhere, so that an error event is as large as it must be. `dated_by_event`:
+        an error happened at the time of its event, so that each run over the same history gives the same."""
         self._job = job
         self._stream = job.writes().errors
         self._gate = gate
@@ -67,6 +69,7 @@ class ErrorEvents:
         self._counts = counts
         self._full_per_minute_max = full_per_minute_max
         self._apart = apart
+        self._dated_by_event = dated_by_event
         # The first of the forms of `meta` that the project's schema allows.
         self._form = 0
         # A step with a key has already taken note of an event that fails after it.
@@ -81,6 +84,7 @@ class ErrorEvents:
         `written`: the outputs of the same event that did not fail, by lineage. A Failure if the Gate refuses the error
         event itself.
         """
+        now_ms = self._time_of(failure, now_ms)
         withheld = self._withholds()
         cause = cause_of(failure, self._job.name, self._job.project, withheld=withheld)
         record = failure.item.record
@@ -103,7 +107,10 @@ class ErrorEvents:
         event_id = get_path(failure.item.source, "meta.id")
         example = event_id if isinstance(event_id, str) else failure.item.lineage_id
         message = self._message(failure, cause, withheld=withheld)
-        self._counts.add(cause, failure.step, message, example, now_ms, compact=False)
+        self._counts.add(cause, failure.step, message, example, self._time_of(failure, now_ms), compact=False)
+
+    def _time_of(self, failure: Failure, now_ms: int) -> int:
+        return failure.item.event_time_ms if self._dated_by_event else now_ms
 
     async def instead_of(self, record: Record, error: HeadwaterError, now_ms: int) -> list[Record]:
         """The error event for a record of this job that the log refused later; [] if it is an error event itself."""
@@ -154,6 +161,8 @@ class ErrorEvents:
         if details.attempt > 1:
             lineage_id = f"{lineage_id}/{details.attempt}"
         meta = {"stream": self._stream, "id": derived_id(self._job.name, self._stream, lineage_id)}
+        if self._dated_by_event and self._gate.built_in.of_jobs.schema.declares("meta.dt"):
+            meta["dt"] = utc_text(now_ms)
         value: dict[str, Any] = {
             "$schema": self._gate.built_in.of_jobs.schema.uri,
             "meta": with_context(source.get("meta"), meta),
