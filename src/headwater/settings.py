@@ -526,8 +526,8 @@ class LakeConfig:
     )
     storage: Mapping[str, Any] = setting(
         {},
-        "S3: `endpoint`, `region`, `access_key`, `secret_key`; HDFS: `user`, `delegation_token`; and "
-        "`request_seconds_max`. Secrets as `${env:NAME}` or `${file:PATH}`.",
+        "S3: `endpoint`, `region`, `access_key`, `secret_key`, `conditional_writes`; HDFS: `user`, `delegation_token`; "
+        "and `request_seconds_max`. Secrets as `${env:NAME}` or `${file:PATH}`.",
         secret=True,
     )
     datacenter_default: str = setting("default", "The `datacenter` of events in topics without the prefix of one.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from headwater.connectors.lake.file_system import FileSystem
 from headwater.connectors.lake.hdfs_files import HdfsFiles, HdfsOptions
 from headwater.connectors.lake.local_files import UNFINISHED, LocalFiles
 from headwater.connectors.lake.s3_files import S3Files, S3Options
-from headwater.errors import SinkUnavailable
+from headwater.errors import SinkUnavailable, StoreUnsuitable
 from headwater.testing.suites.file_system import FileSystemSuite
+from servers.cutting_proxy import CuttingProxy
 from servers.hdfs import HdfsServer
 from servers.moto import KEY, MotoServer
+from servers.s3proxy import ACCESS_KEY, SECRET_KEY, S3proxyServer
 
 
 class TestLocalFiles(FileSystemSuite):
@@ -54,6 +58,81 @@ class TestS3Files(FileSystemSuite):
     def files(self, moto: MotoServer) -> FileSystem:
         bucket = moto.new_bucket(f"test-{uuid.uuid4().hex}")
         return S3Files(bucket, "lake", S3Options(moto.endpoint, "us-east-1", KEY, KEY))
+
+
+class TestS3FilesWithoutConditions(FileSystemSuite):
+    implementations = (S3Files,)
+
+    @pytest.fixture
+    def files(self, moto: MotoServer) -> FileSystem:
+        bucket = moto.new_bucket(f"test-{uuid.uuid4().hex}")
+        return S3Files(bucket, "lake", S3Options(moto.endpoint, "us-east-1", KEY, KEY, conditional_writes=False))
+
+
+class TestS3FilesOfAStoreThatChecksSignatures(FileSystemSuite):
+    implementations = (S3Files,)
+
+    @pytest.fixture
+    def files(self, s3proxy: S3proxyServer) -> FileSystem:
+        bucket = s3proxy.new_bucket(f"test-{uuid.uuid4().hex}")
+        return S3Files(
+            bucket, "a lake/with+odd=names", S3Options(s3proxy.endpoint, "us-east-1", ACCESS_KEY, SECRET_KEY)
+        )
+
+
+def test_a_store_that_ignores_conditions_is_refused_before_anything_is_written(moto: MotoServer) -> None:
+    bucket = moto.new_bucket(f"test-{uuid.uuid4().hex}")
+    with CuttingProxy(int(moto.endpoint.rpartition(":")[2])) as proxy:
+        proxy.replaced = {b"if-none-match": b"x-not-matched"}
+        endpoint = f"http://127.0.0.1:{proxy.port}"
+        files = S3Files(bucket, "lake", S3Options(endpoint, "us-east-1", KEY, KEY))
+        for attempt in (lambda: files.probe("t/_headwater"), lambda: files.create("t/_headwater/head-1", b"1")):
+            with pytest.raises(StoreUnsuitable, match="accepts and ignores") as unsuitable:
+                attempt()
+            assert "conditional_writes: false" in str(unsuitable.value.hint)
+        assert list(files.entries("t/_headwater")) == []
+        unconditional = S3Options(endpoint, "us-east-1", KEY, KEY, conditional_writes=False)
+        assert S3Files(bucket, "lake", unconditional).create("t/_headwater/head-1", b"1")
+
+
+def test_a_store_that_knows_no_conditions_is_refused() -> None:
+    # The standard library's server answers 501 to every PUT.
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as store:
+        threading.Thread(target=store.serve_forever, daemon=True).start()
+        how = S3Options(f"http://127.0.0.1:{store.server_address[1]}", "us-east-1", "a", "b", 0.5, 0.5)
+        with pytest.raises(StoreUnsuitable, match="refuses conditional writes"):
+            S3Files("bucket", "lake", how).probe("t/_headwater")
+        store.shutdown()
+
+
+@pytest.mark.parametrize("keys", [(ACCESS_KEY, "not-the-secret"), ("nobody", SECRET_KEY)], ids=["secret", "user"])
+def test_wrong_keys_are_refused_by_a_store_that_checks_signatures(
+    s3proxy: S3proxyServer, keys: tuple[str, str]
+) -> None:
+    bucket = s3proxy.new_bucket(f"test-{uuid.uuid4().hex}")
+    files = S3Files(bucket, "lake", S3Options(s3proxy.endpoint, "us-east-1", *keys))
+    for attempt in (lambda: files.write("t/one", b"1"), lambda: files.create("t/one", b"1")):
+        with pytest.raises(SinkUnavailable, match=f"s3://{bucket}") as refused:
+            attempt()
+        assert not isinstance(refused.value, StoreUnsuitable)
+        assert keys[1] not in str(refused.value)
+
+
+def test_a_store_that_was_away_is_used_again(s3proxy: S3proxyServer) -> None:
+    bucket = s3proxy.new_bucket(f"test-{uuid.uuid4().hex}")
+    how = S3Options(s3proxy.endpoint, "us-east-1", ACCESS_KEY, SECRET_KEY, 1.0, 2.0)
+    files = S3Files(bucket, "lake", how)
+    assert files.create("t/head-1", b"1")
+    s3proxy.stop()
+    try:
+        for attempt in (lambda: files.create("t/head-2", b"2"), lambda: files.write("t/two", b"2")):
+            with pytest.raises(SinkUnavailable):
+                attempt()
+    finally:
+        s3proxy.restart()
+    assert not files.create("t/head-1", b"again")
+    assert files.create("t/head-2", b"2")
+    assert files.read("t/head-1") == b"1"
 
 
 class TestHdfsFiles(FileSystemSuite):

@@ -16,6 +16,7 @@ from servers.moto import MotoServer
 from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
+from servers.s3proxy import S3proxyServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ SERVERS = {
     "opensearch": Entry("OpenSearch 2, one node, empty", OpensearchServer),
     "postgres": Entry("PostgreSQL, empty", PostgresServer),
     "redis": Entry("Redis, empty", RedisServer),
+    "s3proxy": Entry("S3Proxy, an S3 on disk that checks signatures", S3proxyServer),
 }
 
 

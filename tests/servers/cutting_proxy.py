@@ -1,4 +1,7 @@
-"""A TCP proxy in front of a server, for tests of lost connections: it cuts, falls silent, or is away, as it is told."""
+"""A TCP proxy in front of a server, for tests of lost connections: it cuts, falls silent, or is away, as it is told.
+
+It can also change what clients send, so that a server seems to ignore it.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ class CuttingProxy:
     """Forwards between `port`, a free one, and `server_port` of this machine; each connection has two threads.
 
     `is_away`: new connections are ended at once. `is_silent`: nothing is forwarded, and no connection is ended.
+    `replaced`: texts that clients send, and what the server gets instead, of the same length.
     """
 
     def __init__(self, server_port: int) -> None:
+        self.replaced: dict[bytes, bytes] = {}
         self.is_away = False
         self.is_silent = False
         self._server_port = server_port
@@ -75,6 +80,9 @@ class CuttingProxy:
             while data := source.recv(CHUNK_BYTES):
                 while self.is_silent and not self._ended.wait(LOOK_SECONDS):
                     pass
+                if number == 0:
+                    for text, other in self.replaced.items():
+                        data = data.replace(text, other)
                 if number == 0 and self._text is not None and self._text in data:
                     self._text = None
                     if not self._forward:

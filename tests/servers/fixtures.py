@@ -27,6 +27,7 @@ from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
 from servers.run import Run
+from servers.s3proxy import S3proxyServer
 
 Needs = Callable[[str, object, str], None]
 
@@ -43,6 +44,7 @@ SERVER_FIXTURES = frozenset(
         "opensearch",
         "postgres",
         "redis_server",
+        "s3proxy",
     }
 )
 
@@ -182,6 +184,14 @@ def moto(server_session: ServerSession) -> MotoServer:
     """An S3, shared by the session: make a bucket for each test with `new_bucket`."""
     server = server_session.server("moto", requirement="moto")
     assert isinstance(server, MotoServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def s3proxy(server_session: ServerSession) -> S3proxyServer:
+    """An S3 that checks signatures, shared by the session: leave it running. Make a bucket for each test."""
+    server = server_session.server("s3proxy", requirement="s3proxy")
+    assert isinstance(server, S3proxyServer)
     return server
 
 

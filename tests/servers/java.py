@@ -145,15 +145,24 @@ class Jars:
 
 
 def _project(coordinates: tuple[str, ...]) -> str:
-    """A Maven project that depends on `GROUP:ARTIFACT:VERSION[:TYPE]`s and nothing else; the type is `jar` or `zip`."""
+    """A Maven project that depends on `GROUP:ARTIFACT:VERSION[:TYPE[:CLASSIFIER]]`s; the type is `jar` or `zip`.
+
+    A jar with a classifier holds its own dependencies.
+    """
     dependencies = ""
     for coordinate in coordinates:
         group, artifact, version, *kind = (escape(part) for part in coordinate.split(":"))
         dependencies += (
             f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
-            f"<version>{version}</version><type>{kind[0] if kind else 'jar'}</type></dependency>"
+            f"<version>{version}</version><type>{kind[0] if kind else 'jar'}</type>"
+            f"{_whole(kind[1]) if len(kind) > 1 else ''}</dependency>"
         )
     return (
         "<project><modelVersion>4.0.0</modelVersion><groupId>throw</groupId><artifactId>away</artifactId>"
         f"<version>1</version><packaging>pom</packaging><dependencies>{dependencies}</dependencies></project>"
     )
+
+
+def _whole(classifier: str) -> str:
+    nothing_else = "<exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion>"
+    return f"<classifier>{classifier}</classifier><exclusions>{nothing_else}</exclusions>"

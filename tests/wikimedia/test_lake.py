@@ -24,6 +24,7 @@ from headwater.schemas.types.read import read_types
 from requirements import fixtures_folder, requires_fixtures
 from servers.hdfs import HdfsServer
 from servers.moto import KEY, MotoServer
+from servers.s3proxy import ACCESS_KEY, SECRET_KEY, S3proxyServer
 
 FIXTURES = fixtures_folder()
 DAY = FIXTURES / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz"
@@ -36,7 +37,7 @@ REMOTE_UNTIL_HOUR = "06"
 pytestmark = requires_fixtures(DAY, SCHEMAS)
 
 
-@pytest.fixture(params=["local", "s3", "hdfs"])
+@pytest.fixture(params=["local", "s3", "s3 that checks signatures", "hdfs"])
 def storage(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     """Where the lake is, and how it is reached."""
     if request.param == "local":
@@ -46,6 +47,11 @@ def storage(request: pytest.FixtureRequest) -> Mapping[str, Any]:
         bucket = moto.new_bucket(f"lake-{uuid.uuid4().hex}")
         how = {"endpoint": moto.endpoint, "region": "us-east-1", "access_key": KEY, "secret_key": KEY}
         return {"location": f"s3://{bucket}/wmf", **how}
+    if request.param == "s3 that checks signatures":
+        s3proxy: S3proxyServer = request.getfixturevalue("s3proxy")
+        bucket = s3proxy.new_bucket(f"lake-{uuid.uuid4().hex}")
+        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+        return {"location": f"s3://{bucket}/wmf", "endpoint": s3proxy.endpoint, "region": "us-east-1", **keys}
     hdfs: HdfsServer = request.getfixturevalue("hdfs")
     return {"location": f"hdfs://{hdfs.address}/lake-{uuid.uuid4().hex}", "user": "root"}
 

@@ -54,7 +54,14 @@ from headwater.errors.requests import (
     TooManyRequests,
 )
 from headwater.errors.schemas import SchemaInvalid, SchemaNotFound, SchemaUnavailable, SchemaUriRefused, TypeUnmappable
-from headwater.errors.sinks import SinkFrozen, SinkUnavailable, TableConflict, WriteGivenUp, WriteIncomplete
+from headwater.errors.sinks import (
+    SinkFrozen,
+    SinkUnavailable,
+    StoreUnsuitable,
+    TableConflict,
+    WriteGivenUp,
+    WriteIncomplete,
+)
 from headwater.errors.sources import SourceRefused, SourceUnavailable
 from headwater.errors.streams import (
     ChangeConflict,
@@ -122,6 +129,7 @@ __all__ = [
     "SourceUnavailable",
     "StateMismatch",
     "StateUnavailable",
+    "StoreUnsuitable",
     "StreamClosed",
     "StreamDisabled",
     "StreamSchemaMismatch",

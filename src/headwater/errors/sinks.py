@@ -34,6 +34,17 @@ class SinkFrozen(SinkUnavailable):
     fault = Fault.OPERATOR
 
 
+class StoreUnsuitable(SinkFrozen):
+    """A store for files does not do what a sink relies on, such as to refuse a write whose condition does not hold;
+    nothing is written to it.
+
+    It was tried before the first write. The events stay in the log, and the sink tries again by itself.
+    """
+
+    code = "store_unsuitable"
+    fault = Fault.OPERATOR
+
+
 class WriteIncomplete(SinkUnavailable):
     """Of the events of one write, some were rejected by the target permanently, or must be written again.
 

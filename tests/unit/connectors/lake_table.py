@@ -109,6 +109,9 @@ class KilledFiles:
         self.creates_exclusively = files.creates_exclusively
         self.directory = files.directory
 
+    def probe(self, directory: str) -> None:
+        self._files.probe(directory)
+
     def write(self, path: str, content: bytes) -> None:
         self._counted(lambda: self._files.write(path, content))
 

@@ -87,6 +87,10 @@ class TableDirectory:
         self.path = path
         self._writer = uuid.uuid4().hex[:8]
 
+    def probe(self) -> None:
+        """Try whether commits are safe from other processes here. Raises StoreUnsuitable."""
+        self.files.probe(joined(self.path, HEADS))
+
     def newest(self) -> Head | None:
         """The last commit; None if there is none."""
         while True:

@@ -28,6 +28,14 @@ class FileSystem(Protocol):
     creates_exclusively: bool
     directory: str | None
 
+    def probe(self, directory: str) -> None:
+        """Try whether `create` keeps its promise, with a file in this directory that is removed again.
+
+        Raises StoreUnsuitable if it does not. Called before a table is written; where nothing can be wrong it does
+        nothing.
+        """
+        ...
+
     def write(self, path: str, content: bytes) -> None:
         """Store a whole file, replacing an existing one; durable on return.
 

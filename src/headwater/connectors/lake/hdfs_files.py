@@ -45,6 +45,9 @@ class HdfsFiles:
         self._root = "/" + root.strip("/")
         self._options = options
 
+    def probe(self, directory: str) -> None:
+        """A rename does not replace a file."""
+
     def write(self, path: str, content: bytes) -> None:
         if path.rpartition("/")[2].startswith("."):
             self._upload(path, content)

@@ -25,6 +25,9 @@ class LocalFiles:
         self._root = root
         self.directory: str | None = str(root)
 
+    def probe(self, directory: str) -> None:
+        """A hard link is made once."""
+
     def write(self, path: str, content: bytes) -> None:
         target = self._root / path
         with _as_unavailable(target):

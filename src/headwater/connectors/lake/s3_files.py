@@ -1,22 +1,26 @@
 """Files in an S3-compatible store, by pyarrow: a put is atomic, a rename is a copy and a delete.
 
-Conditional puts are not used: some stores accept and ignore them. So two processes that write one table are only
-recognised when one of them looks.
+With keys, `create` is a conditional put. Some stores accept those and ignore the condition, so it is tried first.
+Without keys, or where it is turned off, two processes that write one table are only recognised when one of them looks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
-from headwater.connectors.lake.file_system import READ_BYTES_MAX, Entry
-from headwater.errors import SinkUnavailable
+from headwater.connectors.lake.file_system import READ_BYTES_MAX, Entry, joined
+from headwater.connectors.lake.s3_conditional import ConditionalWrites, Signer
+from headwater.errors import SinkUnavailable, StoreUnsuitable
 
 RETRIES_MAX = 3
+REGION_DEFAULT = "us-east-1"
+PROBE = "probe-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class S3Options:
     """How the store is reached. `endpoint`: `http(s)://HOST:PORT` of a store that is not Amazon's.
 
     Without keys, those of the environment, the user's files or the machine are used, as other tools do.
+    `conditional_writes`: the store is relied on to refuse a write whose condition does not hold; this needs the keys.
     """
 
     endpoint: str | None = None
@@ -32,16 +37,17 @@ class S3Options:
     secret_key: str | None = None
     connect_seconds_max: float = 10.0
     request_seconds_max: float = 60.0
+    conditional_writes: bool = True
 
 
 class S3Files:
     """The objects of a bucket whose keys begin with `prefix`."""
 
-    creates_exclusively = False
     directory: str | None = None
 
     def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
         """Raises SinkUnavailable for options that the driver refuses."""
+        self._bucket = bucket
         self._root = "/".join(part for part in (bucket, prefix.strip("/")) if part)
         scheme, _, address = (options.endpoint or "").rpartition("://")
         settings = {
@@ -58,12 +64,37 @@ class S3Files:
             self._files = arrow_fs.S3FileSystem(
                 **{name: value for name, value in settings.items() if value is not None}
             )
+            self._conditional = _conditional(bucket, options, self._files.region)
+        self.creates_exclusively = self._conditional is not None
+        self._is_probed = False
+
+    def probe(self, directory: str) -> None:
+        if self._conditional is None or self._is_probed:
+            return
+        path = joined(directory, f"{PROBE}{uuid.uuid4().hex}")
+        try:
+            answers = [self._conditional.create(self._in_bucket(path), content) for content in (b"1", b"2")]
+        finally:
+            with contextlib.suppress(SinkUnavailable):
+                self.delete(path)
+        if answers != ["created", "exists"]:
+            does = "refuses" if "unknown" in answers else "accepts and ignores"
+            raise StoreUnsuitable(
+                f"The store of s3://{self._root} {does} conditional writes: two processes could overwrite"
+                " each other's commits.",
+                hint="Use a store that honours If-None-Match; or set `conditional_writes: false`, and make sure that"
+                " only one platform writes there.",
+            )
+        self._is_probed = True
 
     def write(self, path: str, content: bytes) -> None:
         with _as_unavailable(self._key(path)), self._files.open_output_stream(self._key(path)) as out:
             out.write(content)
 
     def create(self, path: str, content: bytes) -> bool:
+        if self._conditional is not None:
+            self.probe(path.rpartition("/")[0])
+            return self._conditional.create(self._in_bucket(path), content) == "created"
         with _as_unavailable(self._key(path)):
             if self._files.get_file_info(self._key(path)).type != arrow_fs.FileType.NotFound:
                 return False
@@ -120,6 +151,17 @@ class S3Files:
 
     def _key(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
+
+    def _in_bucket(self, path: str) -> str:
+        return self._key(path)[len(self._bucket) + 1 :]
+
+
+def _conditional(bucket: str, options: S3Options, region: str | None) -> ConditionalWrites | None:
+    """None if objects cannot be created exclusively."""
+    if not (options.conditional_writes and options.access_key and options.secret_key):
+        return None
+    signer = Signer(options.region or region or REGION_DEFAULT, options.access_key, options.secret_key)
+    return ConditionalWrites(bucket, options.endpoint, signer, options.request_seconds_max)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,11 @@ class StorageOptions:
     region: str | None = setting(None, "S3: the region; null: as other tools find it.")
     access_key: str | None = setting(None, "S3: the access key; null: as other tools find it.", secret=True)
     secret_key: str | None = setting(None, "S3: the secret key.", secret=True)
+    conditional_writes: bool = setting(
+        True,
+        "S3, with keys: a commit is a conditional write (`If-None-Match`), so that of two processes that write a table "
+        "one is refused. A store that ignores the condition is recognised and not used; false: do without.",
+    )
     user: str | None = setting(None, "HDFS: the user that the name node takes Headwater for.")
     delegation_token: str | None = setting(None, "HDFS: a delegation token.", secret=True)
     connect_seconds_max: float = setting(10.0, "S3: how long connecting may take.", at_least=0.1)
@@ -81,6 +86,7 @@ def file_system(location: str, options: StorageOptions, project: Path) -> FileSy
             options.secret_key,
             options.connect_seconds_max,
             options.request_seconds_max,
+            options.conditional_writes,
         )
         files = s3.S3Files(parts.netloc, unquote(parts.path), how)
         return files  # noqa: RET504 - the module is imported late, so that only the name has a type

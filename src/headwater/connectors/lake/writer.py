@@ -45,7 +45,8 @@ class TableWriter:
         self._manifests: dict[str, Manifest] = {}
 
     def open(self) -> Head | None:
-        """The last commit, carried out; None if there is none."""
+        """The last commit, carried out; None if there is none. Raises StoreUnsuitable."""
+        self.table.probe()
         newest = self.table.newest()
         if newest is not None:
             self.table.carry_out(newest)

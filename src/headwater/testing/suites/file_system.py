@@ -66,6 +66,12 @@ class FileSystemSuite(ContractSuite):
         assert files.read("t/head-1") == b"one"
         assert [entry.name for entry in files.entries("t")] == ["head-1"]
 
+    def test_trying_the_place_leaves_nothing(self, files: FileSystem) -> None:
+        files.probe("t/_headwater")
+        files.probe("t/_headwater")
+        assert list(files.entries("t/_headwater")) == []
+        assert files.create("t/_headwater/head-1", b"one")
+
     def test_one_of_many_creates_a_file(self, files: FileSystem) -> None:
         if not files.creates_exclusively:
             pytest.skip("this place has no way to create a file exclusively")
