@@ -9,7 +9,7 @@ from headwater.jobs.operators.reorder import Reorder
 from headwater.jobs.operators.sessions import session
 from headwater.jobs.operators.sliding import sliding
 from headwater.jobs.operators.windows import Window, tumbling
-from headwater.jobs.outcomes import NotYet, Reject, Retry
+from headwater.jobs.outcomes import NotYet, Postpone, Reject, Retry
 from headwater.jobs.scope import Scope
 from headwater.jobs.sql.decorator import sql_job
 from headwater.jobs.steps import Await, Context, Each, PerKey, Timer, Transition
@@ -24,6 +24,7 @@ __all__ = [
     "NotYet",
     "Pair",
     "PerKey",
+    "Postpone",
     "Rate",
     "Reject",
     "Reorder",

@@ -14,6 +14,7 @@ from headwater.errors import JobInvalid
 from headwater.event import decode_json
 from headwater.foreign import awaited, contain
 from headwater.jobs.cells import Cell
+from headwater.jobs.outcomes import Postpone
 from headwater.jobs.rows import KeyRows
 from headwater.jobs.scope import NO_SCOPE, STATE_BYTES_WARNED, Scope
 from headwater.jobs.steps import NO_TIMERS, Await, Context, Each, Element, Failure, PerKey, Results, Transition
@@ -58,7 +59,12 @@ class Application:
             item.lineage_id,
             number,
         )
-        made = _several(await awaited(step.call(item.value, context)))
+        try:
+            made = _several(await awaited(step.call(item.value, context)))
+        except Postpone as error:
+            # Each attempt emits events of its own.
+            error.emitted = _emitted(item, context.emitted or [], f"/attempt/{number}")
+            raise
         emitted = [] if context.emitted is None else _emitted(item, context.emitted)
         return Results(_derived(item, made), emitted)
 
@@ -195,8 +201,9 @@ def _derived(item: Element, made: list[Any]) -> list[Element]:
     ]
 
 
-def _emitted(item: Element, emitted: list[tuple[str, Any]]) -> list[Element]:
+def _emitted(item: Element, emitted: list[tuple[str, Any]], attempt: str = "") -> list[Element]:
+    origin = f"{item.lineage_id}{attempt}/emit"
     return [
-        Element(value, item.event_time_ms, f"{item.lineage_id}/emit/{index}", item.stream, item.record, item.source, to)
+        Element(value, item.event_time_ms, f"{origin}/{index}", item.stream, item.record, item.source, to)
         for index, (to, value) in enumerate(emitted)
     ]

@@ -18,6 +18,24 @@ class NotYet(Exception):
     """The answer is not there yet: the call is retried, as `retry` says."""
 
 
+class Postpone(Exception):
+    """The call is made again after a time that it names itself; what it has emitted until then is written now.
+
+    For a step whose `retry` has `park`: the event is parked, whatever the times there are, and however often it was
+    parked before. It is no sign of an outage: only the function knows what it means.
+    """
+
+    # If no more events can be parked.
+    error_type = "NOT_YET"
+
+    def __init__(self, message: str, after: Duration) -> None:
+        """`after`: a duration. Raises JobInvalid."""
+        super().__init__(message)
+        self.after_ms = milliseconds(after)
+        # Elements, from the call to the runner.
+        self.emitted: Sequence[Any] = ()
+
+
 class Reject(Exception):
     """The event can never be processed: an error event at once, without a retry."""
 

@@ -18,7 +18,7 @@ import orjson
 from headwater.errors import JobInvalid
 from headwater.jobs.apply import Application
 from headwater.jobs.job import Job
-from headwater.jobs.outcomes import NotYet
+from headwater.jobs.outcomes import NotYet, Postpone, Retry
 from headwater.jobs.scope import Scope
 from headwater.jobs.steps import Await, Each, Element, Failure, PerKey, Results
 from headwater.log.contract import StoredRecord
@@ -29,6 +29,8 @@ from headwater.processing.embedded.parking import Due, Parking, element_of
 from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.status import RunnerStatus
 
+# How often an event may be postponed: no event is retried for ever.
+POSTPONED_MAX = 1_000
 # Makes the elements of a record, as they were when it was read.
 Decode = Callable[[StoredRecord], list[Element]]
 
@@ -203,10 +205,10 @@ class _StageRun:
 
     def gave_up(self, call: Call, error: BaseException) -> Results:
         retry = self._step.retry
-        parks = () if retry is None else retry.park_ms
-        if retry is None or call.parks >= len(parks) or not self._park(call, parks[call.parks], retry.hold_key):
+        pause_ms = None if retry is None else _park_ms(call, error, retry)
+        if retry is None or pause_ms is None or not self._park(call, pause_ms, retry.hold_key):
             return Results(failures=[Failure(call.element, self.name, error)])
-        return Results()
+        return Results(emitted=list(error.emitted) if isinstance(error, Postpone) else [])
 
     def holds(self, call: Call) -> bool:
         parking = self._steps.parking
@@ -301,6 +303,13 @@ class _StageRun:
 
     def _probe(self) -> None:
         self.calls.start()
+
+
+def _park_ms(call: Call, error: BaseException, retry: Retry) -> int | None:
+    """For how long to park its event now; None if that is given up."""
+    if not isinstance(error, Postpone):
+        return retry.park_ms[call.parks] if call.parks < len(retry.park_ms) else None
+    return error.after_ms if retry.park_ms and call.parks < POSTPONED_MAX else None
 
 
 def _size(element: Element) -> int:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from headwater.backoff import Backoff
 from headwater.errors import LookupUnavailable
 from headwater.foreign import original
-from headwater.jobs.outcomes import Retry
+from headwater.jobs.outcomes import Postpone, Retry
 from headwater.jobs.steps import Await, Element, Failure, Results
 from headwater.processing.embedded.breaker import Breaker
 from headwater.processing.embedded.in_flight import InFlight
@@ -95,7 +95,7 @@ class CallsOwner(Protocol):
         ...
 
     def gave_up(self, call: Call, error: BaseException) -> Results:
-        """It was retried in place as long as it may be: what becomes of it."""
+        """It was retried in place as long as it may be, or asks to be made again later: what becomes of it."""
         ...
 
     def holds(self, call: Call) -> bool:
@@ -209,6 +209,11 @@ class StepCalls:
         del self._running[call]
         if task.cancelled():
             self._failed(call, self._timeout() if call.is_late else asyncio.CancelledError("it cancelled its own call"))
+        elif isinstance(error, Postpone):
+            self._owner.attempted("transient")
+            self.breaker.attempted(call.event.number, None, is_probe=call.is_probe)
+            self._owner.restore(call)
+            self._settle(call, self._owner.gave_up(call, error))
         elif error is not None:
             self._failed(call, original(error))
         else:
