@@ -14,13 +14,14 @@ import yaml
 from wikimedia.project import PROJECT, Event, declared, job_named, run_files
 
 EVENTS = 150
-MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT"}
+MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RULE_FAILED"}
 # `page_content_enrichment` has nothing without a wiki, and is tried on one elsewhere.
 JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
     *("image_suggestions_feedback", "image_suggestions_status", "search_update", "search_update_each"),
+    "change_propagation_rules",
 )
 TEXTS = (
     *(

@@ -21,6 +21,7 @@ CASES = [
     ("mediawiki_history", CHANGES),
     ("page_change_consolidation", "derived/legacy_streams_shuffled.jsonl.gz"),
     ("search_update_each", CHANGES),
+    ("change_propagation_rules", CHANGES),
     ("traffic_anomalies", "synthetic/SYNTHETIC_webrequest.jsonl.gz"),
 ]
 

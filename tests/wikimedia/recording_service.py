@@ -1,0 +1,69 @@
+"""A service over HTTP that records what it is asked, and answers as a test says."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, `at` by the monotonic clock, in seconds; names of headers are in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    at: float
+
+
+class RecordingService:
+    """`answer`: the status for the request of this number, from 0, with all requests so far."""
+
+    def __init__(self, answer: Callable[[int, Asked], int]) -> None:
+        self.requests: list[Asked] = []
+        self.url = ""
+        self._answer = answer
+        self._lock = threading.Lock()
+
+    def status_for(self, asked: Asked) -> int:
+        with self._lock:
+            number = len(self.requests)
+            self.requests.append(asked)
+        return self._answer(number, asked)
+
+
+@contextlib.contextmanager
+def recording(answer: Callable[[int, Asked], int] = lambda number, asked: 200) -> Iterator[RecordingService]:
+    """The service, as long as the block runs."""
+    service = RecordingService(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def respond(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status = service.status_for(Asked(self.command, self.path, headers, time.monotonic()))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST = do_PURGE = respond  # noqa: N815 - the names that the library calls
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing is printed."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    service.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
