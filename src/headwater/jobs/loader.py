@@ -229,8 +229,10 @@ def _refusal(error: BaseException, path: str, project: Path) -> JobInvalid:
     """The error to report for the file at `path` whose code raised `error`."""
     file, line = relative_file(Path(path), project), _line_of(error, path)
     if isinstance(error, ConfigInvalid):
-        known = error.line if error.file is not None and relative_file(Path(error.file), project) == file else None
-        return JobInvalid(error.detail, file=file, line=known or line, hint=error.hint)
+        if error.file is None or relative_file(Path(error.file), project) == file:
+            return JobInvalid(error.detail, file=file, line=error.line or line, hint=error.hint)
+        # It is about another file, which this one reads: the message has that file and its line, too.
+        return JobInvalid(error.message, file=file, line=line, hint=error.hint)
     if isinstance(error, HeadwaterError):
         return JobInvalid(error.message, file=file, line=line, hint=error.hint)
     if isinstance(error, TypeError) and (found := unexpected(error, _OURS)) is not None:

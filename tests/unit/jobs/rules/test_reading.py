@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from headwater.declaration import parse_declaration
-from headwater.errors import ConfigInvalid
+from headwater.errors import ConfigInvalid, JobInvalid
+from headwater.jobs.loader import load_jobs
 from headwater.jobs.rules.reading import read_rules, rules_of
 from headwater.jobs.rules.rule import Rule
 
@@ -95,3 +96,17 @@ def test_a_file_without_usable_rules_is_refused(text: str) -> None:
 def test_a_file_that_is_missing_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match=r"none\.yaml"):
         read_rules(tmp_path / "none.yaml")
+
+
+def test_a_project_with_a_wrong_rule_is_refused_with_the_line_of_the_rule(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "rules.yaml").write_text(f"rules:\n  one:\n    stream: a\n    {EXEC}\n    smaple: 1\n", "utf-8")
+    code = """
+from pathlib import Path
+from headwater.jobs.rules.jobs import rule_jobs
+one = rule_jobs("one", Path(__file__).parent.parent / "rules.yaml")
+"""
+    (tmp_path / "jobs" / "rules.py").write_text(code, "utf-8")
+    with pytest.raises(JobInvalid, match=r"rules\.yaml:5: unknown key \"smaple\"") as raised:
+        load_jobs(tmp_path / "jobs", tmp_path)
+    assert raised.value.hint == 'Did you mean "sample"?'
