@@ -29,12 +29,17 @@ def fixtures_folder() -> Path:
     return Path(os.environ.get("HEADWATER_FIXTURES") or REPOSITORY.parent / "shared" / "fixtures")
 
 
+def is_required(name: str) -> bool:
+    """Whether HEADWATER_REQUIRE lists `name`."""
+    required = {part.strip() for part in os.environ.get("HEADWATER_REQUIRE", "").split(",")}
+    return bool(required & {name, "all"})
+
+
 def check_need(name: str, found: object, how: str) -> None:
     """Skip the running test when `found` is false; fail it when HEADWATER_REQUIRE lists `name`."""
     if found:
         return
-    required = {part.strip() for part in os.environ.get("HEADWATER_REQUIRE", "").split(",")}
-    if required & {name, "all"}:
+    if is_required(name):
         pytest.fail(f"{name} is required (HEADWATER_REQUIRE) but missing: {how}", pytrace=False)
     pytest.skip(f"{name} is missing: {how}")
 

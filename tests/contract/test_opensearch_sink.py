@@ -12,17 +12,18 @@ from headwater.connectors.sinks.opensearch import OpensearchOptions, OpensearchS
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, page
+from servers.fixtures import OPTIONAL_SEARCH_SERVERS, ServerSession
 from servers.opensearch import OpensearchServer
 
 SHORT_SECONDS = 0.5
 
 
 @pytest.fixture
-def empty(opensearch: OpensearchServer) -> Iterator[OpensearchServer]:
+def empty(search_server: OpensearchServer) -> Iterator[OpensearchServer]:
     """The server, without the indices of other tests."""
-    yield opensearch
-    for index in opensearch.ask("GET", "/_cat/indices?format=json"):
-        opensearch.ask("DELETE", f"/{index['index']}")
+    yield search_server
+    for index in search_server.ask("GET", "/_cat/indices?format=json"):
+        search_server.ask("DELETE", f"/{index['index']}")
 
 
 @pytest.fixture
@@ -36,6 +37,11 @@ class TestOpensearchSink(SinkSuite):
     @pytest.fixture
     def new_sink(self, empty: OpensearchServer) -> NewSink:
         return lambda shape: OpensearchSink(OpensearchOptions(empty.url), shape)
+
+
+@pytest.mark.parametrize("name", OPTIONAL_SEARCH_SERVERS)
+def test_the_suite_is_run_on_an_optional_server_that_is_named(name: str, server_session: ServerSession) -> None:
+    assert server_session.available(name, requirement=name).missing() is None
 
 
 def documents(server: OpensearchServer, index: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from servers.hdfs import HdfsServer
 from servers.kafka import KafkaCluster
 from servers.mariadb import MariadbServer
 from servers.moto import MotoServer
-from servers.opensearch import OpensearchServer
+from servers.opensearch import ELASTICSEARCH_8, OPENSEARCH_3, OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
 from servers.s3proxy import S3proxyServer
@@ -21,11 +21,15 @@ from servers.s3proxy import S3proxyServer
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A server: what it is, how to make one, and the variable that makes the tests use one that runs already."""
+    """A server: what it is, how to make one, and the variable that makes the tests use one that runs already.
+
+    One that is `optional` is fetched and used only where it is named: other servers stand for its kind.
+    """
 
     about: str
     make: Callable[[], Server]
     variable: str | None = None
+    optional: bool = False
 
 
 SERVERS = {
@@ -33,12 +37,16 @@ SERVERS = {
     "clickhouse": Entry(
         "the engine of ClickHouse behind its HTTP interface, empty", ClickhouseServer, "HEADWATER_TEST_CLICKHOUSE"
     ),
+    "elasticsearch": Entry(
+        "Elasticsearch 8, one node, empty", lambda: OpensearchServer(ELASTICSEARCH_8), optional=True
+    ),
     "hdfs": Entry("HDFS, one name node and one data node", HdfsServer),
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
     "mariadb": Entry("MariaDB, empty", MariadbServer),
     "moto": Entry("moto, an S3 in memory", MotoServer),
     "opensearch": Entry("OpenSearch 2, one node, empty", OpensearchServer),
+    "opensearch-3": Entry("OpenSearch 3, one node, empty", lambda: OpensearchServer(OPENSEARCH_3), optional=True),
     "postgres": Entry("PostgreSQL, empty", PostgresServer),
     "redis": Entry("Redis, empty", RedisServer),
     "s3proxy": Entry("S3Proxy, an S3 on disk that checks signatures", S3proxyServer),

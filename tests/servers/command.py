@@ -14,7 +14,7 @@ from servers.run import Run, all_runs, remove_abandoned
 
 VERBS = {
     "list": "the servers there are, and what is missing for each",
-    "resolve": "fetch what a server needs (all of them without NAME)",
+    "resolve": "fetch what a server needs (without NAME: all of them that are not optional)",
     "start": "start a server in the background and print its address",
     "run": "run a server in the foreground until Ctrl-C",
     "status": "the servers that run now, also those of test sessions",
@@ -27,14 +27,14 @@ VERBS = {
 def _list() -> int:
     for name, entry in SERVERS.items():
         missing = entry.make().missing()
-        print(f"{name:16}{entry.about}")
+        print(f"{name:16}{entry.about}{' (optional)' if entry.optional else ''}")
         print(f"{'':16}{'can run here' if missing is None else f'missing: {missing}'}")
     return 0
 
 
 def _resolve(name: str | None) -> int:
     failed = 0
-    for each in [name] if name else list(SERVERS):
+    for each in [name] if name else [one for one, entry in SERVERS.items() if not entry.optional]:
         server = entry_named(each).make()
         missing = server.missing()
         if missing is None:

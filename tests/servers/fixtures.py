@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from requirements import is_required
 from second_attempts import mark_tests_of_servers
 from servers.cassandra import CassandraServer
 from servers.catalogue import SERVERS, entry_named
@@ -45,8 +46,11 @@ SERVER_FIXTURES = frozenset(
         "postgres",
         "redis_server",
         "s3proxy",
+        "search_server",
     }
 )
+
+OPTIONAL_SEARCH_SERVERS = ("opensearch-3", "elasticsearch")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,8 +82,14 @@ class ServerSession:
         return self._running[name]
 
     def available(self, name: str, *, requirement: str) -> Server:
-        """A server `name` to start; where it cannot be had, the test is skipped, or fails where that is required."""
-        server = entry_named(name).make()
+        """A server `name` to start; where it cannot be had, the test is skipped, or fails where that is required.
+
+        One that is optional is had only where it is required.
+        """
+        entry = entry_named(name)
+        named = not entry.optional or is_required(requirement)
+        self._needs(requirement, named, f"it is optional; HEADWATER_REQUIRE={requirement} has the tests use it")
+        server = entry.make()
         self._needs(requirement, not (reason := self._reason(name, server)), reason)
         return server
 
@@ -199,6 +209,14 @@ def s3proxy(server_session: ServerSession) -> S3proxyServer:
 def opensearch(server_session: ServerSession) -> OpensearchServer:
     """An OpenSearch, shared by the session: leave it running. Remove the indices a test makes."""
     server = server_session.server("opensearch", requirement="opensearch")
+    assert isinstance(server, OpensearchServer)
+    return server
+
+
+@pytest.fixture(scope="session", params=["opensearch", *filter(is_required, OPTIONAL_SEARCH_SERVERS)])
+def search_server(server_session: ServerSession, request: pytest.FixtureRequest) -> OpensearchServer:
+    """As `opensearch`, and each of the others with its interface that HEADWATER_REQUIRE names."""
+    server = server_session.server(request.param, requirement=request.param)
     assert isinstance(server, OpensearchServer)
     return server
 

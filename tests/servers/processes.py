@@ -148,8 +148,10 @@ class ServerProcess:
         return "".join(f"\n    {line}" for line in [f"The end of {self.log}:", *lines])
 
     def signal(self, number: int) -> None:
+        """Send the signal to the process and those of its group: what is started may be a launcher of the server."""
         if self.is_alive():
-            self._child.send_signal(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
 
     def end(self, *, grace_seconds: float = 0.0) -> None:
         """End the process: asked first when there is a grace, then made to. Returns when it is reaped."""

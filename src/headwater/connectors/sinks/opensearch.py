@@ -328,7 +328,7 @@ def _value(column: Column, value: Any) -> Any:
 
 SPEC = SinkSpec(
     name="opensearch",
-    summary="Documents of an OpenSearch index.",
+    summary="Documents of an index of OpenSearch 2 or 3, or of Elasticsearch 8.",
     options=OpensearchOptions,
     make=lambda options, shape, directory: OpensearchSink(options, shape),
     features=FEATURES,
