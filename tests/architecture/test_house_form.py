@@ -81,6 +81,7 @@ ONLY_IN = {
     ),
     "cassandra": ("headwater.connectors.sinks.cassandra",),
     "opensearchpy": ("headwater.connectors.sinks.opensearch",),
+    "pyiceberg": ("headwater.connectors.sinks.iceberg",),
     "redis": ("headwater.connectors.sinks.redis",),
     "psycopg": ("headwater.connectors.sinks.postgres", "headwater.connectors.sources.postgres_cdc"),
     "pymysql": ("headwater.connectors.sinks.mysql", "headwater.connectors.sources.mysql_cdc"),

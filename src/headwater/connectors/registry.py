@@ -41,6 +41,7 @@ SINKS: Mapping[str, Connector] = {
     "cassandra": Connector("headwater.connectors.sinks.cassandra", extra="cassandra"),
     "clickhouse": Connector("headwater.connectors.sinks.clickhouse"),
     "http": Connector("headwater.connectors.sinks.http.sink"),
+    "iceberg": Connector("headwater.connectors.sinks.iceberg.sink", extra="iceberg"),
     "kafka": Connector("headwater.connectors.sinks.kafka", extra="kafka"),
     "opensearch": Connector("headwater.connectors.sinks.opensearch", extra="opensearch"),
     "parquet": Connector("headwater.connectors.sinks.parquet", extra="parquet"),

@@ -1,0 +1,1 @@
+"""The Iceberg sink: tables of any catalog that PyIceberg knows."""
