@@ -237,6 +237,8 @@ async def test_the_command_line_asks_a_server(served: Served, tmp_path: Path) ->
     assert refused.exit_code == 2
     assert "is deleted" in refused.output
     assert "--yes" in refused.output
+    done = await asyncio.to_thread(run, "reset", "copies", *asked, "--yes")
+    assert done.exit_code == 0, done.output
     unknown = await asyncio.to_thread(run, "pause", "copie", *asked)
     assert unknown.exit_code == 1
     assert "copies" in unknown.output

@@ -32,6 +32,11 @@ def ask(
     return _answer(server, path, headers, params=list(params))
 
 
+def jobs_at(server: str, key_file: TextIO | None) -> dict[str, dict[str, Any]]:
+    """How the jobs of a running platform are, by name, as far as the key shows them. Raises as `ask`."""
+    return {job["name"]: job for job in ask(server, "/v1/jobs", [], headers_with(key_file))["jobs"]}
+
+
 def change(
     server: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, dry_run: bool = False
 ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -42,6 +42,26 @@ class SinkReport:
     last_error: str | None = None
     last_error_ms: int | None = None
     waiting_since_ms: int | None = None
+
+    def __add__(self, other: SinkReport) -> SinkReport:
+        """The report of both parts of one job, or of one and its successor: the last error is the newer one."""
+        newer = max(self, other, key=lambda one: one.last_error_ms or 0)
+        return replace(
+            self,
+            written=self.written + other.written,
+            deleted=self.deleted + other.deleted,
+            rejected=self.rejected + other.rejected,
+            discarded=self.discarded + other.discarded,
+            oldest_ms=min(filter(None, (self.oldest_ms, other.oldest_ms)), default=None),
+            last_commit_ms=max(filter(None, (self.last_commit_ms, other.last_commit_ms)), default=None),
+            last_error=newer.last_error,
+            last_error_ms=newer.last_error_ms,
+            waiting_since_ms=min(filter(None, (self.waiting_since_ms, other.waiting_since_ms)), default=None),
+        )
+
+    def ended(self) -> SinkReport:
+        """What is left of it when its process has ended: what it has counted."""
+        return replace(self, oldest_ms=None, waiting_since_ms=None)
 
     def lag_seconds(self, now_seconds: float) -> float:
         """The age of the oldest event that is not written; 0 if all are."""

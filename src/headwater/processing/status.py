@@ -108,6 +108,7 @@ def ended(report: JobReport) -> JobReport:
         lag_seconds=None,
         state_keys=0,
         state_bytes=0,
+        sink=None if report.sink is None else report.sink.ended(),
     )
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import pytest
 
+from headwater.connectors.contract import Column, TableShape
 from headwater.jobs import Job
+from headwater.jobs.job import ToTable
 from headwater.jobs.place import Place
 from headwater.jobs.steps import Element, Failure, Results
 from headwater.processing.announcing import INTERVALS_SECONDS, KINDS_MAX, QUIET_SECONDS, Announcement, Announcements
-from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, RunnerStatus
+from headwater.processing.calls_status import CallsReport
+from headwater.processing.embedded.partitioned import sum_of_reports
+from headwater.processing.failures.counts import ErrorGroup
+from headwater.processing.latency import LatencyReport
+from headwater.processing.sink_status import SinkReport
+from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, JobReport, RunnerStatus
 from headwater.telemetry import Telemetry
 
 
@@ -22,6 +30,34 @@ class Clock:
 
 
 JOB = Job("failing", ("a",), place=Place("jobs/x.py", 7))
+SINK_JOB = Job("sink.t", ("a",), output=ToTable(TableShape("t", (Column("id", "text", "id"),))))
+FULL = JobReport(
+    name="sink.t",
+    place=None,
+    state="frozen",
+    read=9,
+    written=8,
+    errors=7,
+    late=6,
+    restarts=5,
+    watermark=None,
+    position=None,
+    last_error=None,
+    trouble="frozen: no such column",
+    calls=CallsReport(1, 2, 3, 4, 5, "away"),
+    emitted={"a": 1},
+    dropped={"repeat": 2},
+    error_groups=(ErrorGroup("g", "kind", "step", "ValueError", "no", "id", 7, 1, 2, 3),),
+    skipped=4,
+    retried=3,
+    latency=LatencyReport((1,) * len(RunnerStatus(SINK_JOB, Telemetry()).report().latency.counts)),
+    lag=2,
+    lag_seconds=1.5,
+    state_keys=1,
+    state_bytes=2,
+    delivered_ms=3,
+    sink=SinkReport("t", "tables", 4, 3, 2, 1, 50, 60, "no such column", 70, 80),
+)
 
 
 def failed(*errors: BaseException) -> Results:
@@ -143,3 +179,22 @@ def test_the_gauge_of_failing_jobs_follows() -> None:
     status.running()
     clock.now += RESTART_SECONDS + 1
     assert value() == 0
+
+
+# What a host of several processes says for all of them, and what a part has in common with the whole.
+OF_THE_WHOLE = {"name", "place", "state", "position", "watermark", "processes", "trouble_of_process", "last_error"}
+
+
+@pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(JobReport) if one.name not in OF_THE_WHOLE])
+def test_the_report_of_a_part_is_in_that_of_the_whole(field: str) -> None:
+    empty = RunnerStatus(SINK_JOB, Telemetry()).report()
+    assert getattr(FULL, field) != getattr(empty, field), f"give {field} a value"
+    for total in (sum_of_reports(empty, FULL), sum_of_reports(FULL, empty)):
+        assert getattr(total, field) == getattr(FULL, field)
+
+
+def test_sinks_are_counted_together_and_the_last_error_is_the_newer_one() -> None:
+    older = SinkReport("t", "sqlite", 1, 2, 3, 4, 50, 60, "old", 70, 80)
+    newer = SinkReport("t", "sqlite", 10, 20, 30, 40, 40, 90, "new", 100, None)
+    assert older + newer == newer + older == SinkReport("t", "sqlite", 11, 22, 33, 44, 40, 90, "new", 100, 80)
+    assert older.ended() == SinkReport("t", "sqlite", 1, 2, 3, 4, None, 60, "old", 70, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote
@@ -35,8 +36,14 @@ def control(
 
     Raises JobInvalid, LogInUse, LogUnavailable, and what the platform refuses.
     """
+    _have_done(project, name, verb, server=server, headers=headers_with(key_file), to_ms=to_ms)
+
+
+def _have_done(
+    project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], to_ms: int | None
+) -> None:
     if server is not None:
-        change(server, _path(name), _body(verb, to_ms), headers_with(key_file))
+        change(server, _path(name), _body(verb, to_ms), headers)
         return
     config, job = _found(project, name)
     asyncio.run(_leave(config, job, verb, to_ms))
@@ -44,15 +51,15 @@ def control(
         say("No platform runs: this is done when one starts.")
 
 
-def show_consequences(
-    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None = None
+def _show_consequences(
+    project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], to_ms: int | None
 ) -> None:
     """Print what the verb deletes, and what it leaves."""
     from headwater.processing.control import consequences
     from headwater.times import utc_milliseconds
 
     if server is not None:
-        found = change(server, _path(name), _body(verb, to_ms), headers_with(key_file), dry_run=True)["consequences"]
+        found = change(server, _path(name), _body(verb, to_ms), headers, dry_run=True)["consequences"]
     else:
         begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
         job = _found(project, name)[1]
@@ -66,10 +73,11 @@ def move(
     project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None, yes: bool
 ) -> None:
     """Print the consequences of a reset or a rewind, and have it done if the user agreed with --yes."""
-    show_consequences(project, name, verb, server=server, key_file=key_file, to_ms=to_ms)
+    headers = headers_with(key_file)
+    _show_consequences(project, name, verb, server=server, headers=headers, to_ms=to_ms)
     if not yes:
         raise ConfigInvalid("Nothing was changed.", hint="Add --yes to do it.")
-    control(project, name, verb, server=server, key_file=key_file, to_ms=to_ms)
+    _have_done(project, name, verb, server=server, headers=headers, to_ms=to_ms)
 
 
 def time_of(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import click
 
-from headwater.cli.api_client import ask, headers_with
+from headwater.cli.api_client import jobs_at
 from headwater.cli.console import print_json, say
 from headwater.cli.job.measured import load_measured
 from headwater.cli.options import key_option
@@ -25,7 +25,7 @@ def command(*, project: Path, server: str | None, key_file: TextIO | None, as_js
     With --server also how each of them runs there: its state, and what is wrong with it.
     """
     found = load_measured(project)
-    running = {} if server is None else _running(server, key_file)
+    running = {} if server is None else jobs_at(server, key_file)
     rows: list[dict[str, Any]] = []
     for job in found.jobs:
         writes, measures = job.writes(), found.measures.get(job.name)
@@ -57,11 +57,6 @@ def command(*, project: Path, server: str | None, key_file: TextIO | None, as_js
         say(f"Lag, failed events and state are not known: {found.unmeasured}")
     if not as_json:
         _print(rows)
-
-
-def _running(server: str, key_file: TextIO | None) -> dict[str, dict[str, Any]]:
-    """The jobs of a platform that runs, by name, as far as the key shows them."""
-    return {job["name"]: job for job in ask(server, "/v1/jobs", [], headers_with(key_file))["jobs"]}
 
 
 def _as_it_runs(job: dict[str, Any] | None, lag: int | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import click
 
-from headwater.cli.api_client import ask, headers_with
+from headwater.cli.api_client import jobs_at
 from headwater.cli.console import print_json, say
 from headwater.cli.job.control import server_option
 from headwater.cli.options import key_option
@@ -27,13 +27,11 @@ def command(*, project: Path, server: str | None, key_file: TextIO | None, as_js
     With --server the platform says more: rows, the age of the oldest unwritten event, and what a sink waits for.
     """
     rows = _of_project(project) if server is None else _of_server(server, key_file)
+    if not as_json:
+        _print(rows)
+        return
     for row in rows:
-        if as_json:
-            print_json(row)
-        else:
-            click.echo(_line(row))
-    if not rows and not as_json:
-        say("There are no sinks: add `sinks:` to the file of a stream.")
+        print_json(row)
 
 
 def _of_project(project: Path) -> list[dict[str, Any]]:
@@ -66,11 +64,24 @@ def _of_project(project: Path) -> list[dict[str, Any]]:
 
 
 def _of_server(server: str, key_file: TextIO | None) -> list[dict[str, Any]]:
-    jobs = ask(server, "/v1/jobs", [], headers_with(key_file))["jobs"]
+    jobs = jobs_at(server, key_file).values()
     return [{"job": job["name"], **job["sink"], "place": job["place"]} for job in jobs if job.get("sink") is not None]
 
 
-def _line(row: dict[str, Any]) -> str:
+def _print(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        say("There are no sinks: add `sinks:` to the file of a stream.")
+        return
+    lines = [(row["name"] or row["job"], row["connector"], row["state"] or "unknown", _facts(row)) for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    for row, (*columns, facts) in zip(rows, lines, strict=True):
+        padded = [f"{text:<{width}}" for text, width in zip(columns, widths, strict=True)]
+        click.echo("  ".join([*padded, f"({facts})" if facts else ""]).rstrip())
+        if error := row.get("last_error") or row.get("stopped"):
+            click.secho(f"  {error}", fg="yellow")
+
+
+def _facts(row: dict[str, Any]) -> str:
     known = [
         ("reads", ", ".join(row.get("reads", ()))),
         ("rows", _count(row.get("rows_written", row.get("rows")))),
@@ -80,11 +91,9 @@ def _line(row: dict[str, Any]) -> str:
         ("lag", _count(row.get("lag_events"))),
         ("oldest unwritten", f"{row['lag_seconds']:,.0f} s" if row.get("lag_seconds") else ""),
         ("waiting since", row.get("waiting_since") or ""),
-        ("last error", row.get("last_error") or row.get("stopped") or ""),
+        ("last error at", row.get("last_error_at") or ""),
     ]
-    facts = "; ".join(f"{name} {text}" for name, text in known if text)
-    name = row["name"] or row["job"]
-    return f"{name}  {row['connector']}  {row['state'] or 'unknown'}{f'  ({facts})' if facts else ''}"
+    return "; ".join(f"{name} {text}" for name, text in known if text)
 
 
 def _count(number: int | None) -> str:

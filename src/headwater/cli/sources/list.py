@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
+from headwater.cli.api_client import jobs_at
 from headwater.cli.console import print_json, say
 from headwater.cli.job.measured import load_measured
+from headwater.cli.options import key_option
 from headwater.cli.plan import project_option
 from headwater.cli.sources.named import project_sources
 
 
 @click.command(short_help="List the sources of a project.", epilog="Example:  headwater sources list --json")
 @project_option
+@click.option("--server", help="Address of the running platform, for the state of the sources there.")
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per source.")
-def command(*, project: Path, as_json: bool) -> None:
-    """List the sources: the connector of each, the streams it writes, how many events were refused."""
+def command(*, project: Path, server: str | None, key_file: TextIO | None, as_json: bool) -> None:
+    """List the sources: the connector of each, the streams it writes, how many events were refused.
+
+    With --server also how each of them runs there: its state, what it has read, and what is wrong with it.
+    """
     _, sources = project_sources(project)
     if not sources:
         say("The project has no sources: a file in its directory of sources declares one.")
         return
     measured = load_measured(project)
+    running = {} if server is None else jobs_at(server, key_file)
     rows: list[dict[str, Any]] = []
     for source in sources:
         measures, request = measured.measures.get(source.job_name), measured.requests.get(source.job_name)
@@ -37,6 +45,9 @@ def command(*, project: Path, as_json: bool) -> None:
             "begins_again": None if request is None else request.move is not None,
             "place": str(source.place),
         }
+        if server is not None:
+            job = running.get(source.job_name, {})
+            row |= {name: job.get(name) for name in ("state", "read", "lag", "trouble")}
         rows.append(row)
         if as_json:
             print_json(row)
@@ -50,8 +61,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
     flows = [f"{row['connector']} → {', '.join(row['writes'])}" for row in rows]
     widths = max(len(row["name"]) for row in rows), max(map(len, flows))
     for row, flow in zip(rows, flows, strict=True):
-        notes = [f"refused {row['errors']:,}"] if row["errors"] else []
+        notes = [row["state"].replace("_", " ")] if row.get("state") not in (None, "paused") else []
+        notes += [f"{name} {row[name]:,}" for name in ("read", "lag") if row.get(name) is not None]
+        notes += [f"refused {row['errors']:,}"] if row["errors"] else []
         notes += ["paused"] if row["paused"] else []
         notes += ["begins again"] if row["begins_again"] else []
         notes += [f"stopped: {row['stopped']}"] if row["stopped"] else []
         click.echo(f"{row['name']:<{widths[0]}}  {flow:<{widths[1]}}  {', '.join(notes)}".rstrip())
+        if row.get("trouble"):
+            click.secho(f"  {row['trouble']}", fg="yellow")
