@@ -13,6 +13,7 @@ from servers.hdfs import HdfsServer
 from servers.kafka import KafkaCluster
 from servers.mariadb import MariadbServer
 from servers.moto import MotoServer
+from servers.nginx import NginxServer
 from servers.opensearch import ELASTICSEARCH_8, OPENSEARCH_3, OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
@@ -45,6 +46,7 @@ SERVERS = {
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
     "mariadb": Entry("MariaDB, empty", MariadbServer),
     "moto": Entry("moto, an S3 in memory", MotoServer),
+    "nginx": Entry("nginx, a cache that can be purged", NginxServer),
     "opensearch": Entry("OpenSearch 2, one node, empty", OpensearchServer),
     "opensearch-3": Entry("OpenSearch 3, one node, empty", lambda: OpensearchServer(OPENSEARCH_3), optional=True),
     "postgres": Entry("PostgreSQL, empty", PostgresServer),

@@ -24,6 +24,7 @@ from servers.hdfs import HdfsServer
 from servers.kafka import KafkaCluster, SecureListener
 from servers.mariadb import MariadbServer
 from servers.moto import MotoServer
+from servers.nginx import NginxServer
 from servers.opensearch import OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
@@ -42,6 +43,7 @@ SERVER_FIXTURES = frozenset(
         "kafka_secure",
         "kafka_server",
         "mariadb",
+        "nginx",
         "opensearch",
         "postgres",
         "redis_server",
@@ -202,6 +204,14 @@ def s3proxy(server_session: ServerSession) -> S3proxyServer:
     """An S3 that checks signatures, shared by the session: leave it running. Make a bucket for each test."""
     server = server_session.server("s3proxy", requirement="s3proxy")
     assert isinstance(server, S3proxyServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def nginx(server_session: ServerSession) -> NginxServer:
+    """A cache, shared by the session: leave it running. Use a host for each test."""
+    server = server_session.server("nginx", requirement="nginx")
+    assert isinstance(server, NginxServer)
     return server
 
 
