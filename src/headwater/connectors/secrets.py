@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from headwater.errors import HeadwaterError
-from headwater.foreign import described, stack_of, text_of
+from headwater.foreign import awaited, described, stack_of, text_of
 
 SHOWN = "***"
 # Shorter texts are in every message.
@@ -17,6 +17,8 @@ _IN_TEXT = re.compile(
     r"(?i)\b(?:password|passwd|pwd|passfile|secret|token)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^\s;&]+))"
 )
 
+_T = TypeVar("_T")
+
 
 class Secrets:
     """The secrets of one connector, and the passwords in them, in every spelling that a driver may write."""
@@ -24,8 +26,10 @@ class Secrets:
     def __init__(self, values: Iterable[Any]) -> None:
         found: set[str] = set()
         for value in values:
-            if isinstance(value, str):
-                found |= _spellings(value)
+            # An option may be several, such as headers.
+            for one in value.values() if isinstance(value, Mapping) else (value,):
+                if isinstance(one, str):
+                    found |= _spellings(one)
         # A password may be a part of a longer one.
         self._texts = sorted((one for one in found if len(one) >= CHARS_MIN), key=len, reverse=True)
 
@@ -52,6 +56,16 @@ class Secrets:
                 setattr(error, name, self._of_value(value))
         error.args = tuple(self._of_value(one) for one in error.args)
         return RuntimeError(self.removed(described(error))) if self.are_in(_all_of(error)) else error
+
+    async def kept_by(self, work: Awaitable[_T]) -> _T:
+        """The result of a connector's `work`; what it raises is an `Exception` and has no secrets."""
+        try:
+            return await awaited(work)
+        except Exception as error:
+            clean = self.clean(error)
+            if clean is error:
+                raise
+            raise clean from None
 
     def _of_value(self, value: Any) -> Any:
         match value:

@@ -45,16 +45,19 @@ def command(*, name: str, project: Path) -> None:
 
 async def _tried(config: Config, source: DeclaredSource) -> Sequence[str]:
     from headwater.connectors.contract import Probes
-    from headwater.processing.hosting.files import secrets_of, source_context
+    from headwater.processing.hosting.files import connector_of, kept_secrets
+    from headwater.processing.source_files import job_of
 
-    secrets = secrets_of(config, source.configured)
-    connector = source.configured.made(secrets, source_context(config, source.name))
+    connector = connector_of(config, job_of(source, config.project_dir))
+    assert connector is not None
+    secrets = kept_secrets(config, source.configured)
     try:
         if isinstance(connector, Probes):
-            return await connector.probe()
-        return [f"{source.configured.spec.name} answers.", *(await _read(config, source, connector))]
+            return await secrets.kept_by(connector.probe())
+        verdicts = await secrets.kept_by(_read(config, source, connector))
+        return [f"{source.configured.spec.name} answers.", *verdicts]
     finally:
-        await connector.close()
+        await secrets.kept_by(connector.close())
 
 
 async def _read(config: Config, source: DeclaredSource, connector: Source) -> Sequence[str]:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Unpack
 
 from headwater.connectors.contract import Source
+from headwater.connectors.secrets import Secrets
 from headwater.intake.gate import Gate
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.jobs.scope import Offered
 from headwater.log.contract import Log
-from headwater.processing.embedded.connected.source import ConnectorSource
+from headwater.processing.embedded.connected.source import NO_SECRETS, ConnectorSource
 from headwater.processing.embedded.log_source import LogSource
 from headwater.processing.embedded.loop import EmbeddedRunner
 from headwater.processing.embedded.settings import RunnerSettings
@@ -73,9 +74,11 @@ def connector_runner_on(
     *,
     telemetry: Telemetry | None = None,
     settings: RunnerSettings | None = None,
-    clock: Callable[[], float] = time.time,
+    secrets: Secrets = NO_SECRETS,
 ) -> EmbeddedRunner:
     """A runner of a job that reads `connector` instead of streams, and commits to the log.
+
+    `secrets`: those of the connector, which its errors must not show.
 
     Raises JobInvalid if it cannot run the job.
     """
@@ -83,12 +86,11 @@ def connector_runner_on(
     status = RunnerStatus(job, telemetry)
     return EmbeddedRunner(
         job,
-        ConnectorSource(connector, job, log, status, clock=clock),
+        ConnectorSource(connector, job, log, status, secrets=secrets),
         LogStore(log, job.group),
         gate,
         settings=settings,
         status=status,
-        scope=job.scope(clock),
-        clock=clock,
+        scope=job.scope(time.time),
         failed_events=FailedEvents(log, settings.failed_events_seconds),
     )

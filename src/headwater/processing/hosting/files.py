@@ -121,7 +121,16 @@ def connector_of(config: Config, job: Job) -> Source | None:
     """
     if job.input is None:
         return None
-    return job.input.made(secrets_of(config, job.input), source_context(config, job.input.name))
+    secrets = secrets_of(config, job.input)
+    try:
+        return job.input.made(secrets, source_context(config, job.input.name))
+    except Exception as error:
+        raise Secrets(secrets.values()).clean(error) from None
+
+
+def kept_secrets(config: Config, source: ConfiguredSource | None) -> Secrets:
+    """What errors of this source must not show. Raises ConfigInvalid."""
+    return Secrets(() if source is None else secrets_of(config, source).values())
 
 
 def secrets_of(config: Config, source: ConfiguredSource) -> dict[str, Any]:

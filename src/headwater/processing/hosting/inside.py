@@ -24,7 +24,7 @@ from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import connector_runner_on, runner_on
 from headwater.processing.embedded.settings import RunnerSettings, settings_for
 from headwater.processing.flight_recorder import FlightRecorder
-from headwater.processing.hosting.files import connector_of, isolated_sink
+from headwater.processing.hosting.files import connector_of, isolated_sink, kept_secrets
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
@@ -135,7 +135,13 @@ class InsideHosting:
         if (connector := connector_of(self._config, job)) is not None:
             self._connectors.append(connector)
             reader = connector_runner_on(
-                self._log, job, self._gate, connector, telemetry=self._telemetry, settings=self._settings
+                self._log,
+                job,
+                self._gate,
+                connector,
+                telemetry=self._telemetry,
+                settings=self._settings,
+                secrets=kept_secrets(self._config, job.input),
             )
             return Supervisor(reader, control=control_of(job, self._log, self._gate))
         runner = runner_on(

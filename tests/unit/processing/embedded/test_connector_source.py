@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import random
 import time
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
 
 from headwater.connectors.contract import Delivery, Source, SourceBatch, SourceFeatures
+from headwater.connectors.secrets import Secrets
 from headwater.connectors.source_spec import ConfiguredSource, SourceSpec
 from headwater.errors import JobStopped, SourceUnavailable
 from headwater.intake.gate import Gate
@@ -241,6 +244,52 @@ async def test_an_upstream_that_is_away_is_asked_again_and_nothing_is_lost() -> 
         await runner.run(drain=True)
     await runner.run(drain=True)
     assert [one["number"] for one in await stored(log)] == [1]
+
+
+@pytest.mark.parametrize("failing", ["open", "read", "confirm", "close", "upstream_lag"])
+async def test_errors_of_a_connector_have_no_secrets(failing: str) -> None:
+    password = "s3cret word"
+
+    class Leaking(ListSource):
+        def leak(self, call: str) -> None:
+            if call == failing:
+                try:
+                    raise OSError(f"no route to user:{password}@db")
+                except OSError as error:
+                    raise SourceUnavailable(f"connecting to user:{quote(password)}@db: {error}") from error
+
+        async def open(self, token: str | None, partitions: object = None) -> None:
+            self.leak("open")
+            await super().open(token)
+
+        async def read(self, **asked: Any) -> SourceBatch:
+            self.leak("read")
+            return await super().read(**asked)
+
+        async def confirm(self, token: str) -> None:
+            self.leak("confirm")
+
+        async def close(self) -> None:
+            self.leak("close")
+
+        async def upstream_lag(self) -> int | None:
+            self.leak("upstream_lag")
+            return 0
+
+    log = await opened_log()
+    secrets = Secrets([{"authorization": password}])
+    runner = connector_runner_on(log, job(), gate(), Leaking([event(1)]), settings=SETTINGS, secrets=secrets)
+
+    async def all_calls() -> None:
+        await runner.run(drain=True)
+        await runner.lag()
+
+    with pytest.raises(SourceUnavailable) as raised:
+        await all_calls()
+    told = "".join(traceback.format_exception(raised.value))
+    assert "connecting to user:***@db" in told
+    assert password not in told
+    assert quote(password) not in told
 
 
 async def test_a_position_of_another_connector_stops_the_source() -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from headwater.connectors.contract import KnowsLag, SeeksTime, Source
+from headwater.connectors.secrets import Secrets
 from headwater.errors import HeadwaterError, JobStopped, PositionLost, SourceRefused, TokenInvalid
-from headwater.foreign import awaited
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position, StoredRecord, TopicPartition
 from headwater.processing.embedded.connected.deliveries import Deliveries, input_topic
@@ -26,6 +26,7 @@ from headwater.processing.status import RunnerStatus
 # How often the upstream's position is committed while no events come.
 PROGRESS_SECONDS = 10.0
 NO_END = 2**62
+NO_SECRETS = Secrets(())
 
 
 class ConnectorSource:
@@ -38,17 +39,20 @@ class ConnectorSource:
         log: Log,
         status: RunnerStatus,
         *,
-        clock: Callable[[], float] = time.time,
+        secrets: Secrets = NO_SECRETS,
         progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
-        """Raises JobInvalid if the job has no connector."""
+        """`secrets`: those of the connector, which its errors must not show.
+
+        Raises JobInvalid if the job has no connector.
+        """
         if job.input is None:
             raise job.invalid(f"The job {job.name} reads no connector.")
         self._connector = connector
         self._kind = job.input.spec.name
         self._job = job
         self._status = status
-        self._clock = clock
+        self._secrets = secrets
         self._progress_seconds = progress_seconds
         self._input = input_topic(job)
         self._part: TopicPartition = (self._input, 0)
@@ -62,17 +66,17 @@ class ConnectorSource:
         own, offsets = self._parsed(token)
         await self._redriven.begin(Position(offsets).token() if offsets else None, ())
         try:
-            await awaited(self._connector.close())
+            await self._secrets.kept_by(self._connector.close())
             number, connector_token = await self._start_of(own)
-            await awaited(self._connector.open(connector_token))
+            await self._secrets.kept_by(self._connector.open(connector_token))
         except (PositionLost, SourceRefused, TokenInvalid) as error:
             raise self._stopped(error) from error
         self._taken = Deliveries(self._job, number, connector_token)
-        self._committed_at = self._clock()
+        self._committed_at = time.time()
         self.position = self.processed = self._with_redriven(number)
         if connector_token is not None:
             # It is committed; whether that was confirmed before a restart is not known.
-            await awaited(self._connector.confirm(connector_token))
+            await self._secrets.kept_by(self._connector.confirm(connector_token))
         self._confirmed = connector_token
 
     async def refresh(self) -> None:
@@ -117,9 +121,9 @@ class ConnectorSource:
             await self._redriven.move(redriven)
         number = position.offsets.get(self._part, 0)
         token = self._taken.processed(number)
-        self._committed_at = self._clock()
+        self._committed_at = time.time()
         if token is not None and token != self._confirmed:
-            await awaited(self._connector.confirm(token))
+            await self._secrets.kept_by(self._connector.confirm(token))
             self._confirmed = token
 
     def token(self, position: Position) -> str:
@@ -143,7 +147,7 @@ class ConnectorSource:
         waiting = len(self._taken.ahead) + await self._redriven.lag()
         if not isinstance(self._connector, KnowsLag):
             return None
-        upstream = await awaited(self._connector.upstream_lag())
+        upstream = await self._secrets.kept_by(self._connector.upstream_lag())
         return None if upstream is None else upstream + waiting
 
     async def with_backlog(self, position: Position, read: Collection[TopicPartition] = ()) -> set[TopicPartition]:
@@ -152,12 +156,12 @@ class ConnectorSource:
 
     async def close(self) -> None:
         """Let the connector release everything; idempotent."""
-        await awaited(self._connector.close())
+        await self._secrets.kept_by(self._connector.close())
 
     async def _fetch(self, records_max: int, wait_seconds: float, stopping: asyncio.Event) -> None:
         """Read the connector; a read that `stopping` ends takes nothing."""
         reading = asyncio.ensure_future(
-            awaited(self._connector.read(deliveries_max=records_max, wait_seconds=wait_seconds))
+            self._secrets.kept_by(self._connector.read(deliveries_max=records_max, wait_seconds=wait_seconds))
         )
         stopped = asyncio.ensure_future(stopping.wait())
         try:
@@ -173,7 +177,7 @@ class ConnectorSource:
             batch = reading.result()
         except (PositionLost, SourceRefused, TokenInvalid) as error:
             raise self._stopped(error) from error
-        now = self._clock()
+        now = time.time()
         if batch.deliveries:
             self._status.delivered_ms = int(now * 1000)
             self._taken.take(batch, int(now * 1000))
@@ -195,7 +199,7 @@ class ConnectorSource:
             if entry == TIME_ENTRY:
                 if not isinstance(self._connector, SeeksTime):
                     raise TokenInvalid(f"The connector {self._kind} cannot begin at a time.")
-                return 0, await awaited(self._connector.token_at(at))
+                return 0, await self._secrets.kept_by(self._connector.token_at(at))
             kind, _, text = entry.removeprefix(TOKEN_ENTRY).partition("/")
             if kind != self._kind:
                 raise TokenInvalid(f"Its position is one of the connector {kind}, and it is read by {self._kind} now.")
