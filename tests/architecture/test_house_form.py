@@ -93,7 +93,13 @@ ONLY_IN = {
     "jinja2": ("headwater.web",),
     "click": ("headwater.cli",),
     "jsonschema_rs": ("headwater.schemas",),
-    "confluent_kafka": ("headwater.log.kafka", "headwater.connectors.sinks.kafka", "headwater.testing"),
+    "confluent_kafka": (
+        "headwater.log.kafka",
+        "headwater.connectors.kafka",
+        "headwater.connectors.sinks.kafka",
+        "headwater.connectors.sources.kafka",
+        "headwater.testing",
+    ),
     "prometheus_client": ("headwater.telemetry",),
     "yaml": ("headwater.declaration", "headwater.schemas", "headwater.streams"),
 }

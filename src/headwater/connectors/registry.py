@@ -51,6 +51,7 @@ SINKS: Mapping[str, Connector] = {
 SOURCES: Mapping[str, Connector] = {
     "http_poll": Connector("headwater.connectors.sources.http_poll"),
     "jsonl": Connector("headwater.connectors.sources.jsonl"),
+    "kafka": Connector("headwater.connectors.sources.kafka.spec", extra="kafka"),
     "parquet": Connector("headwater.connectors.sources.parquet", extra="parquet"),
     "sse": Connector("headwater.connectors.sources.sse"),
     "mysql_cdc": Connector("headwater.connectors.sources.mysql_cdc.spec", extra="mysql"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headwater.connectors.contract import Delivery, EventShape, SinkFeatures
+from headwater.connectors.kafka.client import DENIED, NOT_THERE, check_settings, client_settings, error_in, log, said
 from headwater.connectors.rows import is_delete
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable, WriteIncomplete
@@ -30,17 +30,11 @@ OWN_SETTINGS = frozenset(
     (
         "acks",
         "request.required.acks",
-        "bootstrap.servers",
-        "metadata.broker.list",
         "enable.idempotence",
         "transactional.id",
         "delivery.timeout.ms",
         "message.timeout.ms",
-        "sasl.username",
-        "sasl.password",
         "delivery.report.only.error",
-        "plugin.library.paths",
-        "allow.auto.create.topics",
     )
 )
 # Those of one message, whatever is tried.
@@ -53,19 +47,7 @@ REFUSED = frozenset(
         KafkaError.INVALID_MSG_SIZE,
     )
 )
-NOT_THERE = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC))
-DENIED = frozenset(
-    (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-    )
-)
 POLL_SECONDS = 0.1
-_log = logging.getLogger("headwater.connectors.kafka")
-# What matters is reported as errors of writes; the client's own lines are for debugging.
-_log.addFilter(lambda record: _log.isEnabledFor(logging.DEBUG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +67,7 @@ class KafkaOptions:
 
     def __post_init__(self) -> None:
         """Raises ConfigInvalid for a setting that the sink sets itself."""
-        for name in self.settings:
-            if name in OWN_SETTINGS or name.startswith("sasl.oauthbearer.client"):
-                raise ConfigInvalid(
-                    f"The setting {name} of a Kafka sink cannot be changed.",
-                    hint="Use the options `servers`, `user`, `password` and `timeout_seconds`.",
-                )
+        check_settings(self.settings, OWN_SETTINGS, "sink", "`servers`, `user`, `password` and `timeout_seconds`")
 
 
 class KafkaSink:
@@ -144,7 +121,7 @@ class KafkaSink:
     def _connected(self) -> Producer:
         options = self._options
         try:
-            producer = Producer(self._client_settings(), logger=_log)
+            producer = Producer(self._client_settings(), logger=log)
             metadata = producer.list_topics(options.topic, timeout=options.timeout_seconds)
         except KafkaException as error:
             raise self._unavailable(error.args[0]) from error
@@ -155,21 +132,11 @@ class KafkaSink:
         return producer
 
     def _client_settings(self) -> dict[str, Any]:
-        options = self._options
-        settings: dict[str, Any] = {
-            "client.id": "headwater",
-            "compression.type": "zstd",
-            "linger.ms": 5,
-            "socket.keepalive.enable": True,
-            **options.settings,
-            "bootstrap.servers": ",".join(options.servers),
-            "enable.idempotence": True,
-            "delivery.timeout.ms": int(options.timeout_seconds * 1000),
-            "allow.auto.create.topics": False,
-        }
-        if options.user is not None:
-            settings |= {"sasl.username": options.user, "sasl.password": options.password or ""}
-        return settings
+        return client_settings(
+            self._options,
+            {"compression.type": "zstd", "linger.ms": 5},
+            {"enable.idempotence": True, "delivery.timeout.ms": int(self._options.timeout_seconds * 1000)},
+        )
 
     def _produced(self, producer: Producer, deliveries: Sequence[Delivery]) -> dict[int, object]:
         """Send all of them, and wait for the brokers' answers. The errors, by the index of the event."""
@@ -218,13 +185,12 @@ class KafkaSink:
 
     def _unavailable(self, error: object) -> SinkUnavailable:
         topic, servers = self._options.topic, ",".join(self._options.servers)
-        said = error.str() if isinstance(error, KafkaError) else str(error)
-        hint = None
-        if isinstance(error, KafkaError) and error.code() in NOT_THERE:
+        found, hint = error_in(error), None
+        if found is not None and found.code() in NOT_THERE:
             hint = "Create the topic; it is found without a restart."
-        elif isinstance(error, KafkaError) and error.code() in DENIED:
+        elif found is not None and found.code() in DENIED:
             hint = "Check `user`, `password` and `settings`, and whether the user may write to the topic."
-        return SinkUnavailable(f"The topic {topic} at {servers}: {said}.", hint=hint)
+        return SinkUnavailable(f"The topic {topic} at {servers}: {said(error)}.", hint=hint)
 
 
 SPEC = SinkSpec(

@@ -1,0 +1,1 @@
+"""Topics of any Kafka as a source."""
