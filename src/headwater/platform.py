@@ -39,6 +39,7 @@ from headwater.processing.hosting.contract import Hosting, JobHost
 from headwater.processing.hosting.files import file_of
 from headwater.processing.hosting.inside import InsideHosting
 from headwater.processing.hosting.processes import HowToRun, ProcessHosting
+from headwater.processing.pushed_sources import PushedSources
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
@@ -93,6 +94,7 @@ class Platform:
             topic_settings=self.topic_settings,
             spool=_spool(config),
         )
+        self.pushed = PushedSources(config, self.gate)
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.control = StreamControl(self.log, streams, self.telemetry, self._use_streams)
         self.keys = ApiKeys(

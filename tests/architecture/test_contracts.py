@@ -41,6 +41,8 @@ NARROW = {
     "Target": "what is fuzzed; `make fuzz` runs every one, and a test a short while of it",
     "Connection": "what the server's HTTP protocol has of one connection, as a request on the short cut sees it",
     "ReadRecord": "a record of a log, as steps see it, which know no log",
+    "Login": "the options of a Kafka connector, as the settings of its clients are made of them",
+    "Receiver": "what a source that is posted to does with a request; the tests of the webhook ask all of it",
     "Brokers": "real nodes, which the test tree starts (`tests/servers`)",
 }
 # Classes that have the members of a Protocol and are not meant to be handed in for it.

@@ -116,6 +116,22 @@ def events(path: str) -> list[Ask]:
     return [*asks, *dry]
 
 
+def webhooks() -> list[Ask]:
+    """Bodies as large as a source accepts by default, and larger ones."""
+    hook = "/v1/webhooks/hook"
+    bodies = (
+        array({"text": "x" * 900}, 1_000),
+        array(b"1", 500_000),
+        array(b"[]", 300_000),
+        array(b"0.12345678901234567890", 40_000),
+        b"[" * 500_000 + b"]" * 500_000,
+        json.dumps({"texts": ["a"] * 200_000}).encode(),
+        array(b"1", BODY_BYTES),
+    )
+    unknown = [Ask(path, bodies[0], JSON) for path in ("/v1/webhooks/unknown", f"/v1/webhooks/{LONG}")]
+    return [*unknown, *(Ask(hook, body, JSON, stall_seconds_max=LARGE_EVENT_STALL_SECONDS_MAX) for body in bodies)]
+
+
 def of_registry(path: str) -> list[Ask]:
     return plain(path, path.replace("area/thing0", LONG), path.replace("area/thing0", "area.thing0-value"))
 
@@ -160,6 +176,7 @@ TABLE: dict[str, Iterable[Ask]] = {
     "GET /v1/jobs": plain("/v1/jobs", f"/v1/jobs?{LONG}"),
     "GET /v1/errors": plain("/v1/errors", *(f"/v1/errors?{name}={LONG}" for name in ("where", "job", "after"))),
     "GET /v1/errors/{name:path}": plain("/v1/errors/unknown", f"/v1/errors/{LONG}"),
+    "POST /v1/webhooks/{name}": webhooks(),
     "POST /v1/errors/redrive": [Ask("/v1/errors/redrive", CHANGE, JSON)],
     "GET /monitoring": plain("/monitoring", f"/monitoring?show={LONG}"),
     "GET /v1/canaries": plain("/v1/canaries", "/v1/canaries?" + "&".join(f"stream=area.thing{n}" for n in range(300))),
@@ -270,6 +287,9 @@ def project(directory: Path) -> Path:
     ]
     streams = [{"stream": one["title"].replace("/", "."), "schema_title": one["title"]} for one in schemas]
     write_project(directory, schemas, streams)
+    sources = directory / "sources"
+    sources.mkdir()
+    (sources / "hook.yaml").write_text("connector: webhook\nsignature: none\nstream: area.any\n", encoding="utf-8")
     return directory
 
 

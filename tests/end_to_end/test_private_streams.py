@@ -306,6 +306,7 @@ POST: dict[str, Sequence[tuple[str, Any]]] = {
     "/v1/stream-changes/rollback": (("/v1/stream-changes/rollback", {"to": 0, "reason": "x"}),),
     "/v1/jobs/{name}": (("/v1/jobs/hush", {"do": "pause"}),),
     "/v1/errors/redrive": (("/v1/errors/redrive", {"job": "hush"}),),
+    "/v1/webhooks/{name}": (("/v1/webhooks/hush", {"any": "thing"}), ("/v1/webhooks/{}", {"any": "thing"})),
     "/v1/stream-changes/kill": (("/v1/stream-changes/kill", {"stream": "hush.patien", "reason": "x"}),),
     "/subjects/{subject:path}/versions": (("/subjects/hush/patient/versions", {"schemaType": "JSON", "schema": "{}"}),),
     "/subjects/{subject:path}": (("/subjects/{}-value", {"schemaType": "JSON", "schema": "{}"}),),

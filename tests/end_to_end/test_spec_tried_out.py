@@ -104,6 +104,8 @@ def test_every_operation_of_a_fresh_project_that_can_be_tried_out_is(tmp_path: P
         "POST /v1/jobs/{name}",
         "GET /v1/errors/{name}",
         "POST /v1/errors/redrive",
+        # Nor a webhook.
+        "POST /v1/webhooks/{name}",
         # A fresh project has no table.
         "GET /v1/tables/{name}",
         "GET /v1/tables/{name}/rows",

@@ -22,7 +22,7 @@ def streams_are_declared(project: Project) -> Iterator[Problem]:
     streams = project.streams
     if streams is None:
         return
-    for job in project.jobs:
+    for job in project.writers:
         for name in dict.fromkeys((*job.reads(), *job.writes().results)):
             try:
                 streams.get(name)
@@ -35,7 +35,7 @@ def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
     """The schema of each output of a job exists, in the version that the job names."""
     if project.streams is None or not project.schemas:
         return
-    outputs = [(job, output) for job in project.jobs for output in job.writes().outputs]
+    outputs = [(job, output) for job in project.writers for output in job.writes().outputs]
     for job, output in outputs:
         try:
             uri = output_schema_uri(job, output, project.streams, project.validator.repository)
@@ -50,7 +50,7 @@ def outputs_have_a_schema(project: Project) -> Iterator[Problem]:
 
 def outputs_are_taken(project: Project) -> Iterator[Problem]:
     """The streams that a job writes accept events."""
-    for job in project.jobs:
+    for job in project.writers:
         for name in job.writes().results:
             stream = stream_named(project, name)
             if stream is not None and not stream.enabled:

@@ -20,7 +20,7 @@ from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaIn
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
 from headwater.processing.declared_sinks import project_sinks
-from headwater.processing.declared_sources import source_jobs
+from headwater.processing.declared_sources import pushed_jobs, source_jobs
 from headwater.schemas.configured import project_schemas
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers
@@ -39,7 +39,7 @@ Watch = Callable[[Sequence[str]], Iterable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What was read of a project; `unread` are the problems of the rest.
+    """What was read of a project; `unread` are the problems of the rest. `pushed`: sources that are posted to.
 
     `streams` None: none could be read at all. `schemas`: title → schemas, latest version last; empty for a title whose
     schemas are invalid. `unread_streams`: names that an unreadable file may declare.
@@ -54,6 +54,12 @@ class Project:
     unread: Sequence[Problem] = ()
     unread_streams: frozenset[str] = frozenset()
     settings: Declaration = field(default_factory=lambda: Declaration(CONFIG_FILE, {}))
+    pushed: Sequence[Job] = ()
+
+    @property
+    def writers(self) -> Sequence[Job]:
+        """All that writes streams: the jobs, and the sources that are posted to."""
+        return (*self.jobs, *self.pushed)
 
     def at_setting(self, section: str, key: str, message: str, hint: str | None = None) -> Problem:
         """A problem with a setting, at its line in headwater.yaml, if it is there."""
@@ -97,7 +103,9 @@ def read_project(config: Config, watch: Watch = iter) -> Project:
     jobs = _jobs(config, streams, unread)
     file = config.project_dir / CONFIG_FILE
     settings = read_declaration(file) if file.exists() else Declaration(CONFIG_FILE, {})
-    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings)
+    # Files that are invalid are among the problems already.
+    pushed = tuple(pushed_jobs(config, lambda error: None))
+    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings, pushed)
 
 
 def schemas_of(config: Config) -> Validator:

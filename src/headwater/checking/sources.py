@@ -49,7 +49,7 @@ def schemas_are_those_of_streams(project: Project) -> Iterator[Problem]:
 
 
 def _outputs(project: Project) -> Iterator[tuple[Job, Stream]]:
-    for job in project.jobs:
+    for job in project.writers:
         for name in job.writes().outputs if job.input is not None else ():
             if (stream := stream_named(project, name)) is not None:
                 yield job, stream

@@ -54,6 +54,7 @@ SOURCES: Mapping[str, Connector] = {
     "kafka": Connector("headwater.connectors.sources.kafka.spec", extra="kafka"),
     "parquet": Connector("headwater.connectors.sources.parquet", extra="parquet"),
     "sse": Connector("headwater.connectors.sources.sse"),
+    "webhook": Connector("headwater.connectors.sources.webhook"),
     "mysql_cdc": Connector("headwater.connectors.sources.mysql_cdc.spec", extra="mysql"),
     "postgres_cdc": Connector("headwater.connectors.sources.postgres_cdc.spec", extra="postgres"),
 }

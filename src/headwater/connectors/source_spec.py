@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from headwater.connectors.contract import Source, SourceFeatures
+from headwater.connectors.contract import Delivery, Source, SourceFeatures
 from headwater.connectors.references import read_options, secret_options
 from headwater.declaration import Declaration, KeyPath
 
@@ -30,6 +30,26 @@ class SourceContext:
     contact: str | None = None
 
 
+class Receiver(Protocol):
+    """Takes what is posted to the platform for a source. Any thread may call it."""
+
+    @property
+    def body_bytes_max(self) -> int: ...
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether `check` proves that the sender may send; otherwise an API key may be needed."""
+        ...
+
+    def check(self, headers: Mapping[str, str], body: bytes, now: float) -> None:
+        """Whether a request may be read: `headers` by lower-case names, `body` as sent. Raises SignatureInvalid."""
+        ...
+
+    def deliveries(self, headers: Mapping[str, str], body: bytes) -> Sequence[Delivery]:
+        """The events of a body, which is JSON in UTF-8. Raises EventMalformed, RequestTooLarge."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
     """A kind of source.
@@ -37,8 +57,9 @@ class SourceSpec:
     `options` is a dataclass of `settings.setting` fields; `make(options, context)` returns a closed source, with
     relative paths in the project's directory. `extra` is the one of headwater that installs its driver. `streams`: the
     streams that the options route events to; None: all go to the one stream that the file names. `check` raises
-    ConfigInvalid for options that do not go together. `pushed`: its events are posted to the platform, so that nothing
-    is read, and `make` is not called. `example`: the options of an example, as YAML.
+    ConfigInvalid for options that do not go together. `receive(options)`: what takes the events of a source that are
+    posted to the platform, so that nothing is read, and `make` is not called. `example`: the options of an example, as
+    YAML.
     """
 
     name: str
@@ -49,7 +70,7 @@ class SourceSpec:
     extra: str | None = None
     streams: Callable[[Any], Sequence[str]] | None = None
     check: Callable[[Any, Declaration], None] = lambda options, source: None
-    pushed: bool = False
+    receive: Callable[[Any], Receiver] | None = None
     example: str = ""
 
     def read(self, written: Any, source: Declaration, path: KeyPath) -> Any:
@@ -57,6 +78,11 @@ class SourceSpec:
         options = read_options(self.options, written, source, path)
         self.check(options, source)
         return options
+
+    @property
+    def pushed(self) -> bool:
+        """Whether its events are posted to the platform instead of being read."""
+        return self.receive is not None
 
     @property
     def secrets(self) -> tuple[str, ...]:

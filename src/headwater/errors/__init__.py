@@ -62,7 +62,7 @@ from headwater.errors.sinks import (
     WriteGivenUp,
     WriteIncomplete,
 )
-from headwater.errors.sources import SourceRefused, SourceUnavailable
+from headwater.errors.sources import SignatureInvalid, SourceRefused, SourceUnavailable, SourceUnknown
 from headwater.errors.streams import (
     ChangeConflict,
     ChangeRefused,
@@ -123,10 +123,12 @@ __all__ = [
     "SchemaUnavailable",
     "SchemaUriRefused",
     "ScopeMissing",
+    "SignatureInvalid",
     "SinkFrozen",
     "SinkUnavailable",
     "SourceRefused",
     "SourceUnavailable",
+    "SourceUnknown",
     "StateMismatch",
     "StateUnavailable",
     "StoreUnsuitable",

@@ -20,6 +20,20 @@ class SourceUnavailable(HeadwaterError):
         self.back_off_seconds = min(max(0.0, back_off_seconds), BACK_OFF_SECONDS_MAX)
 
 
+class SourceUnknown(HeadwaterError):
+    """There is no source of this name to which events can be posted."""
+
+    code = "source_unknown"
+    fault = Fault.PRODUCER
+
+
+class SignatureInvalid(HeadwaterError):
+    """A request to a webhook is not signed as its source demands, or is too old."""
+
+    code = "signature_invalid"
+    fault = Fault.PRODUCER
+
+
 class SourceRefused(HeadwaterError):
     """The system that a source reads does not allow it, or is not set up for it; the hint says what to change there."""
 

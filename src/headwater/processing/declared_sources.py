@@ -24,3 +24,10 @@ def source_jobs(config: Config, refused: Refused | None = None) -> Iterator[Job]
     for source in project_sources(config, refused):
         if not source.configured.spec.pushed:
             yield job_of(source, config.project_dir)
+
+
+def pushed_jobs(config: Config, refused: Refused | None = None) -> Iterator[Job]:
+    """The sources that are posted to, as jobs that nothing runs, for what is asked of both. Raises as above."""
+    for source in project_sources(config, refused):
+        if source.configured.spec.pushed:
+            yield job_of(source, config.project_dir)

@@ -46,6 +46,9 @@ class SourceOptions:
     )
 
 
+# What has no meaning for what is posted to the platform: its sender learns what becomes of each event.
+_OF_READING = ("canaries", "on_error")
+
 FindSource = Callable[[str], SourceSpec]
 Refused = Callable[[ConfigInvalid], None]
 
@@ -123,6 +126,9 @@ def _declared(name: str, source: Declaration, find_source: FindSource) -> Declar
     options = read_section(SourceOptions, _only(written, common), source, ())
     if options.source not in (None, name):
         raise source.refusal(("source",), f"the file {name} declares the source {options.source}: rename one of them.")
+    for key in _OF_READING if spec.pushed else ():
+        if key in written:
+            raise source.refusal((key,), f"{key} is for sources that are read: a request is answered at once.")
     connector = spec.read(_only(written, own), source, ())
     streams = _streams(spec, options, connector, source)
     place = Place(source.file, source.line((CONNECTOR,)) or 1)

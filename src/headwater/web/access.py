@@ -25,6 +25,7 @@ from headwater.streams.visibility import Sight
 from headwater.web.http.headers import RawHeaders, client_address
 
 STREAM_PATH = "/v2/stream/"
+WEBHOOKS_PATH = "/v1/webhooks/"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -33,6 +34,7 @@ class Use(enum.Enum):
 
     ALIVE = "reports only that the process is alive"
     SEND = "accepts events"
+    HOOK = "accepts what other services post, by its signature"
     TRY = "sends the configured test events"
     EVENTS = "delivers events"
     READ = "shows anything else"
@@ -45,6 +47,7 @@ DECISIONS: Mapping[str, Use] = {
     "/v2/events": Use.SEND,
     "/v1/_test/events": Use.TRY,
     STREAM_PATH: Use.EVENTS,
+    WEBHOOKS_PATH: Use.HOOK,
     **dict.fromkeys(
         (
             *("/", "/static/", "/v1/_page/", "/clients/", "/robots.txt", "/_info", "/_info/", "/readyz", "/metrics"),
@@ -90,7 +93,7 @@ class Doors:
     def check(self, scope: Scope) -> None:
         """Raise KeyRequired, ScopeMissing, KeysDamaged or TooManyRequests if a request is not permitted.
 
-        Requests that send events pass: their endpoint calls `check_sender`.
+        Requests that send events pass: their endpoint calls `check_sender`, or checks the signature of a webhook.
         """
         if not self._tries_with_key:
             return
@@ -99,7 +102,7 @@ class Doors:
         peer = scope["client"][0] if scope.get("client") else None
         if use is Use.TRY:
             self._admit(scope["headers"], peer, (EVENTS_WRITE,), sends=True)
-        elif not self.reads_with_key or (use is Use.SEND and method == "POST"):
+        elif not self.reads_with_key or (method == "POST" and (use is Use.SEND or self._is_webhook(use, path))):
             return
         elif use is not Use.ALIVE or method not in _SAFE_METHODS:
             if use is Use.EVENTS and method in _SAFE_METHODS and self._is_open_stream(path):
@@ -139,6 +142,10 @@ class Doors:
                 hint="Send the key as `Authorization: Bearer …`.",
             )
         self._keys.admit(authorization, scopes, client_address(headers, peer, self._address_header))
+
+    def _is_webhook(self, use: Use, path: str) -> bool:
+        """Whether this is a webhook that there is; the others are answered like unknown paths."""
+        return use is Use.HOOK and path.removeprefix(WEBHOOKS_PATH) in self._platform.pushed
 
     def _is_open_stream(self, path: str) -> bool:
         """Whether none of the requested streams needs a key, by their stream files."""

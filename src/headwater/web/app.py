@@ -15,10 +15,10 @@ from starlette.types import Message, Receive, Scope, Send
 from headwater.errors import HeaderRepeated, HeadwaterError, HostUnknown
 from headwater.platform import Platform
 from headwater.web import info
-from headwater.web.access import STREAM_PATH, Doors, is_events_path
+from headwater.web.access import STREAM_PATH, WEBHOOKS_PATH, Doors, is_events_path
 from headwater.web.asyncapi import AsyncApi
 from headwater.web.browser_client import browser_client_routes
-from headwater.web.events import Answer, EventsEndpoint, send_answer
+from headwater.web.events import Answer, AnswerResponse, EventsEndpoint, send_answer
 from headwater.web.http.headers import DefaultHeaders, check_single, make_default_headers
 from headwater.web.http.hosts import WHOLE_TARGET, Hosts
 from headwater.web.http.places import error_answer, exception_handlers, page_of_error
@@ -39,6 +39,7 @@ from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
 from headwater.web.streamconfigs import streamconfigs
 from headwater.web.streams_api import StreamsApi
+from headwater.web.webhooks import webhook
 from headwater.web.workers import Workers
 
 # The methods a preflight permits if all paths get the same response.
@@ -76,6 +77,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         *JobsApi(platform).routes(),
         *FailuresApi(platform).routes(),
         *TablesPages(platform, notice).routes(),
+        Route(f"{WEBHOOKS_PATH}{{name}}", webhook, methods=["POST"]),
     ]
     for_pages: list[BaseRoute] = [
         Route("/_info", info.info, methods=["GET"]),
@@ -144,7 +146,7 @@ class Application:
         rest.state.looking = SharedWork()
         # Pages of other origins may read paths with configured origins, the intake, and unknown paths.
         self._closed = {_endpoint(route) for route in routes} - {_endpoint(route) for route, _ in origins}
-        self._closed.discard(run_test_events)
+        self._closed -= {run_test_events, webhook}
         no_cors = make_default_headers(None, intake.csp)
         self._rest = DefaultHeaders(
             Preflights(rest, origins, self._description_asked),
@@ -243,23 +245,12 @@ def _endpoint(route: BaseRoute) -> Any:
     return getattr(route, "endpoint", route)
 
 
-async def run_test_events(scope_request: Request) -> Response:
+async def run_test_events(request: Request) -> Response:
     """GET /v1/_test/events: as if the configured test events were posted."""
-    return _TestEvents(scope_request)
-
-
-class _TestEvents(Response):
-    """An ASGI application, since Starlette responses have no reason phrase."""
-
-    def __init__(self, request: Request) -> None:
-        super().__init__()
-        self._request = request
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        events: EventsEndpoint = self._request.app.state.events
-        client = scope.get("client")
-        answer = await events.answer_test_events(scope["query_string"], scope["headers"], client[0] if client else None)
-        await send_answer(answer, send)
+    events: EventsEndpoint = request.app.state.events
+    peer = request.client.host if request.client else None
+    query = request.scope["query_string"]
+    return AnswerResponse(await events.answer_test_events(query, request.scope["headers"], peer))
 
 
 async def events_other_methods(scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import orjson
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headwater.config import IntakeConfig
@@ -240,6 +241,18 @@ class EventsEndpoint:
         except HeadwaterError as error:
             return self.problem(error, "GET", "/v1/_test/events")
 
+    async def answer_posted(
+        self, slices: Sequence[bytes], unreadable: Unreadable, headers: RawHeaders, peer: str | None, *, has_key: bool
+    ) -> Answer:
+        """Validate and store events that were made of a request, perhaps none. Raises what a request can cause.
+
+        `has_key`: the sender has shown in another way that it may send.
+        """
+        sent = RequestHeaders(headers, peer) if has_key else self._sent(headers, peer)
+        if not slices:
+            return self._received(Receipt(0))
+        return await self._take_slices(list(slices), sent, unreadable, hasty=False, dry_run=False)
+
     def cloud_events(self, headers: RawHeaders) -> cloudevents.CloudEventsIn:
         """The converter of the CloudEvents of a request."""
         host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
@@ -352,6 +365,17 @@ class EventsEndpoint:
             return Answer(status, reason.encode("latin-1"), self._default_headers_empty)
         headers = [*self._standing, *(extra or ()), (b"content-length", str(len(body)).encode())]
         return Answer(status, reason.encode("latin-1"), headers, body)
+
+
+class AnswerResponse(Response):
+    """An Answer as the response of a route, since Starlette's responses have no reason phrase."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_answer(self._answer, send)
 
 
 async def send_answer(answer: Answer, send: Send) -> None:

@@ -38,6 +38,8 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.TooManyStreams: 400,
     errors.ChangeRefused: 422,
     errors.ChangeConflict: 412,
+    errors.SourceUnknown: 404,
+    errors.SignatureInvalid: 401,
     errors.KeyRequired: 401,
     errors.KeysDamaged: 503,
     errors.ScopeMissing: 403,

@@ -78,8 +78,10 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve a started platform for the duration of a `with` block; yields the address.
 
-    `place`: as one of several workers. `sockets`: listening sockets to use instead of the configured address.
+    `place`: as one of several workers. `sockets`: listening sockets to use instead of the configured address. Raises
+    ConfigInvalid if the secret of a webhook is not there.
     """
+    await asyncio.to_thread(platform.pushed.prepare)
     server = server_of(platform, notice=notice)
     if place is not None:
         server.application.workers = Workers(

@@ -39,7 +39,7 @@ CONNECT_SECONDS_MAX = 2.0
 REQUEST_BYTES_MAX = 10_485_760
 
 # What every worker handles itself.
-_OWN_PATHS = ("/healthz", "/readyz", "/robots.txt", "/_info")
+_OWN_PATHS = ("/healthz", "/readyz", "/robots.txt", "/_info", "/v1/webhooks/")
 # Headers of one connection, which are not forwarded.
 _HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"content-length"})
 # Headers that every response gets anyway.

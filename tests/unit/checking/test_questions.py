@@ -94,6 +94,10 @@ def _source(written: str) -> dict[str, str | None]:
     return {"sources/odd.yaml": f"connector: jsonl\npath: in.jsonl\n{written}\n"}
 
 
+def _webhook(written: str) -> dict[str, str | None]:
+    return {"sources/odd.yaml": f"connector: webhook\nsignature: none\n{written}\n"}
+
+
 def _odd_table(columns: str) -> dict[str, str | None]:
     return {**_value(), **_stream("odd"), **_table(f'"odd", source="odd", columns={columns}')}
 
@@ -138,7 +142,13 @@ BROKEN = [
     Broken("source-invalid", {"sources/odd.yaml": "stream: demo.edit\n"}, "sources/odd.yaml", 1, "connector"),
     Broken("source-invalid", {"sources/odd.yaml": "stream: demo.edit\nconnector: jsonl\npth: x\n"},
            "sources/odd.yaml", 3, "path"),
+    Broken("source-invalid", {"sources/odd.yaml": "connector: webhook\nstream: demo.edit\n"}, "sources/odd.yaml", 1,
+           "secret"),
+    Broken("source-invalid", _webhook("stream: demo.edit\non_error: stop"), "sources/odd.yaml", 4, "on_error"),
     Broken("source-stream-closed", _source("stream: demo.page_edits"), "sources/odd.yaml", 1, "page_edits"),
+    Broken("source-stream-closed", _webhook("stream: demo.page_edits"), "sources/odd.yaml", 1, "page_edits"),
+    Broken("source-schema-unknown", _webhook("stream: demo.edit\nschema: /demo/edit/9.0.0"), "sources/odd.yaml", 1),
+    Broken("job-stream-undeclared", _webhook("stream: demo.edti"), "sources/odd.yaml", 1, "demo.edti"),
     Broken("source-schema-unknown", _source("stream: demo.edit\nschema: /demo/edit/9.0.0"), "sources/odd.yaml", 1),
     Broken("source-schema-unknown", _source("stream: demo.edit\nschema: /demo/page_edits/1.0.0"),
            "sources/odd.yaml", 1, "title"),

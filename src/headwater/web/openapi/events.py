@@ -90,6 +90,7 @@ def paths(streams: Sequence[str], *, has_test_events: bool) -> dict[str, Node]:
     found = {
         "/v1/events": {"post": _post("postEvents", "Send events")},
         "/v2/events": {"post": _post("postEventsV2", "Send events (the same under the newer path)")},
+        "/v1/webhooks/{name}": {"post": _webhook()},
         "/v2/stream/{streams}": {"get": _stream(streams)},
     }
     if has_test_events:
@@ -123,6 +124,22 @@ def _post(operation_id: str, summary: str) -> Node:
         "case-sensitive and may end with a slash.",
         parameters=[_hasty(), dry_run, version, *attributes],
         requestBody={"required": True, "content": content(body)},
+    )
+
+
+def _webhook() -> Node:
+    body = {"description": "JSON, as the service writes it; the source says where its events are."}
+    refused = {"401": "Not signed as the source demands, or too old", "404": "There is no webhook of this name"}
+    return operation(
+        "postToWebhook",
+        TAG,
+        "Send what a service reports",
+        {**{code: one for code, one in _outcomes().items() if code != "202"}, **problems(refused)},
+        description="The events of a source with `connector: webhook`. The signature of the request is checked by the "
+        "rules of the source; the response follows when the events are durable. `Content-Encoding` may be `gzip` or "
+        "`deflate`.",
+        parameters=[path("name", "The name of the source.")],
+        requestBody={"required": True, "content": content({JSON: body})},
     )
 
 
