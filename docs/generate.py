@@ -233,9 +233,13 @@ SOURCES_BEFORE = """\
 A file `sources/NAME.yaml` makes the platform read events from another system; `headwater sources test NAME` tries it.
 [Read events from other systems](../how-to/read-other-systems.md) describes it step by step.
 
-Each source is a job `source.NAME` without steps, which runs in one process at a time. It is paused, resumed and reset
-as [jobs](jobs.md#what-is-guaranteed) are, its errors are found by `headwater errors list source.NAME`, and `/readyz`
-and the metrics have it as a job. What it brings passes the same gate as the events of producers:
+A source that takes what is posted to it (`webhook`) is no job: its requests are answered as those of `POST /v1/events`
+are, whether or not any job runs, and what is refused is an error event of the intake. Everything else about events,
+schemas and streams holds for it, too.
+
+Each other source is a job `source.NAME` without steps, which runs in one process at a time. It is paused, resumed and
+reset as [jobs](jobs.md#what-is-guaranteed) are, its errors are found by `headwater errors list source.NAME`, and
+`/readyz` and the metrics have it as a job. What it brings passes the same gate as the events of producers:
 
 - An event gets the `meta.stream` that it is for, a `$schema` and a `meta.id` if it has none, and `meta.dt` as usual.
   The id is derived from the source and from the place of the event: it is the same whenever it is read again.
@@ -317,6 +321,7 @@ def _sources() -> Iterator[str]:
         yield from (f"### The source {name}", "", spec.summary, "")
         yield from ((f"Needs `headwater[{spec.extra}]`.", "") if spec.extra else ())
         yield from ((f"{'; '.join(can).capitalize()}.", "") if can else ())
+        yield from (("Its events are posted to `/v1/webhooks/NAME`.", "") if spec.pushed else ())
         yield from (("```yaml fragment", spec.example.rstrip(), "```", "") if spec.example else ())
         yield from _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
 

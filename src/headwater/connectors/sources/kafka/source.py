@@ -29,7 +29,7 @@ POLL_SECONDS = 0.25
 WATCH_SECONDS = 1.0
 
 # How long is waited at most for messages that the brokers have, beyond what was asked for.
-SETTLE_SECONDS = 3.0
+SETTLE_SECONDS = 10.0
 
 Offsets = Mapping[TopicPartition, int]
 
