@@ -50,6 +50,7 @@ NO_IMPLEMENTATIONS = {
     ("LakeSink", "*"): "stores events with the columns of a schema; its own tests ask the same of it",
     ("FileSink", "*"): "only adds to files, which have no keys; its own tests ask what remains",
     ("SqlTableSink", "*"): "what the sinks of all SQL databases inherit; the suite is run on each of them",
+    ("RowChangeSource", "*"): "what the sources of row changes inherit; the suite is run on each of them",
     ("TableRows", "SetsAside"): "has nothing to keep: a run over history begins with an empty table",
     ("SinkStore", "SetsAside"): "hands on to the sink, whose suite asks it",
     ("OpenSchemas", "SchemaRepository"): "has a schema for every URI, on purpose",

@@ -11,14 +11,15 @@ import re
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pymysql
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import HeartbeatLogEvent, MariadbGtidEvent, QueryEvent, RotateEvent, XidEvent
 from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
 
+from headwater.connectors.row_changes.capture import Periodic, Step
 from headwater.connectors.row_changes.change import Operation, RowChange
 from headwater.connectors.sources.mysql_cdc import server
 from headwater.connectors.sources.mysql_cdc.server import Address, Table
@@ -33,13 +34,6 @@ EMPTY_SET = "empty set"
 # The flag of a transaction that is one statement, such as CREATE TABLE, and has no end of its own in the log.
 STANDALONE = 1
 _TRUNCATE = re.compile(r"\s*TRUNCATE\s+(?:TABLE\s+)?(?:`?([^`.\s]+)`?\.)?`?([^`.\s;]+)`?", re.IGNORECASE)
-
-
-class Step(NamedTuple):
-    """A change, or None for the end of a transaction, and the place after it."""
-
-    change: RowChange | None
-    place: Place
 
 
 class Changes:
@@ -62,7 +56,7 @@ class Changes:
         self._number = 0
         self._is_statement = False
 
-    def of(self, event: Any) -> Iterator[Step]:
+    def of(self, event: Any) -> Iterator[Step[Place]]:
         """What one event gives."""
         match event:
             case MariadbGtidEvent():
@@ -79,13 +73,13 @@ class Changes:
             case _:
                 pass
 
-    def _end(self) -> Iterator[Step]:
+    def _end(self) -> Iterator[Step[Place]]:
         if self._current:
             self._done |= read_gtids(self._current)
             self._current, self._number = "", 0
             yield Step(None, Place(gtids_text(self._done)))
 
-    def _statement(self, event: Any) -> Iterator[Step]:
+    def _statement(self, event: Any) -> Iterator[Step[Place]]:
         query = event.query if isinstance(event.query, str) else event.query.decode("utf-8", "replace")
         if query.strip().upper() == "COMMIT":
             yield from self._end()
@@ -97,7 +91,7 @@ class Changes:
         if self._is_statement:
             yield from self._end()
 
-    def _rows(self, event: Any) -> Iterator[Step]:
+    def _rows(self, event: Any) -> Iterator[Step[Place]]:
         name = f"{event.schema}.{event.table}"
         if name not in self._tables:
             return
@@ -119,7 +113,7 @@ class Changes:
                 key_values = {column: values.get(column) for column in self._key(name)}
                 yield from self._numbered([self._change(name, "delete", key_values, event)])
 
-    def _numbered(self, changes: list[RowChange | None]) -> Iterator[Step]:
+    def _numbered(self, changes: list[RowChange | None]) -> Iterator[Step[Place]]:
         gtids = gtids_text(self._done)
         for change in changes:
             self._number += 1
@@ -225,10 +219,12 @@ class Log:
 class Following:
     """A thread that reads the log; what it reads waits to be taken. `made` are the steps of each event."""
 
-    def __init__(self, log: Log, made: Callable[[Any], Iterator[Step]]) -> None:
+    is_whole = True
+
+    def __init__(self, log: Log, made: Callable[[Any], Iterator[Step[Place]]]) -> None:
         self._log = log
         self._made = made
-        self._waiting: deque[Step] = deque()
+        self._waiting: deque[Step[Place]] = deque()
         self._room = threading.Condition()
         self._failure: HeadwaterError | None = None
         self._is_ended = False
@@ -237,8 +233,8 @@ class Following:
         self._thread = threading.Thread(target=self._run, name="mariadb-binlog", daemon=True)
         self._thread.start()
 
-    async def take(self, count: int, wait_seconds: float) -> list[Step]:
-        """Up to `count` steps; none if there are none in time. Raises what the log raised, after what preceded."""
+    async def take(self, count_max: int, wait_seconds: float) -> list[Step[Place]]:
+        """Up to `count_max` steps; none if there are none in time. Raises what the log raised, after what preceded."""
         self._arrived.clear()
         if not self._waiting and self._failure is None and wait_seconds > 0:
             try:
@@ -246,11 +242,19 @@ class Following:
             except TimeoutError:
                 return []
         with self._room:
-            taken = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+            taken = [self._waiting.popleft() for _ in range(min(count_max, len(self._waiting)))]
             self._room.notify()
         if not taken and self._failure is not None:
             raise self._failure
         return taken
+
+    def confirm(self, place: Place) -> None:
+        """Does nothing: the server keeps its log as long as it is configured to."""
+
+    @property
+    def periodic(self) -> Sequence[Periodic]:
+        """Nothing: the server sends heartbeats, and a connection without them fails."""
+        return ()
 
     async def end(self) -> None:
         """End the thread and its connections."""
@@ -277,7 +281,7 @@ class Following:
             )
         self._notify()
 
-    def _put(self, step: Step) -> None:
+    def _put(self, step: Step[Place]) -> None:
         with self._room:
             while len(self._waiting) >= WAITING_MAX and not self._is_ended:
                 self._room.wait()

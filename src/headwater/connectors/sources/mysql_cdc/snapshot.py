@@ -9,10 +9,12 @@ lower one.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from headwater.connectors.row_changes.capture import Step
 from headwater.connectors.row_changes.change import RowChange
 from headwater.connectors.sources.mysql_cdc import server
 from headwater.connectors.sources.mysql_cdc.server import Table
@@ -25,15 +27,8 @@ CHANGED_MAX = 1_000_000
 Changed = Collection[tuple[str, tuple[Any, ...]]]
 
 
-class ReadRow(NamedTuple):
-    """A row, and the place after it."""
-
-    change: RowChange
-    place: Place
-
-
 class Snapshot:
-    """The rows of `tables`. Blocks: call it in a thread, from one at a time."""
+    """The rows of `tables`, of which `keys` declares other keys than the primary ones. One task uses it."""
 
     def __init__(self, connection: Any, tables: Mapping[str, Table], keys: Mapping[str, tuple[str, ...]]) -> None:
         self._connection = connection
@@ -43,8 +38,34 @@ class Snapshot:
         self._timestamp_ms = 0
         self.place = Place("")
 
-    def begin(self) -> Place:
-        """Take a consistent read; the place before its first row. Raises SourceRefused, SourceUnavailable."""
+    async def begin(self) -> None:
+        """Take a consistent read. Raises SourceRefused, SourceUnavailable."""
+        self.place = await asyncio.to_thread(self._begun)
+
+    async def resume(self, place: Place) -> None:
+        """Read the rows that follow. Raises PositionLost if the table is not read any more."""
+        assert place.snapshot is not None
+        if place.snapshot.table not in [table.name for table in self._tables]:
+            raise PositionLost(
+                f"The snapshot of the table {place.snapshot.table} cannot be resumed: it is not read any more.",
+                hint="Begin again with a new snapshot.",
+            )
+        await asyncio.to_thread(self._start_read)
+        self.place = place
+
+    def leave_out(self, changed: Changed) -> None:
+        """Leave out the rows of these tables and primary keys."""
+        self._changed = changed
+
+    async def read(self, rows_max: int) -> list[Step[Place]]:
+        """The next rows, at least one; none at the end of the snapshot."""
+        return await asyncio.to_thread(self._rows, rows_max)
+
+    async def end(self) -> None:
+        """Let go of the tables, which cannot be altered while they are read."""
+        await asyncio.to_thread(server.rows, self._connection, "COMMIT")
+
+    def _begun(self) -> Place:
         self._start_read()
         status = dict(server.rows(self._connection, "SHOW STATUS LIKE 'binlog_snapshot_%%'", ()))
         file, position = status.get("Binlog_snapshot_file"), status.get("Binlog_snapshot_position")
@@ -54,26 +75,9 @@ class Snapshot:
                 f"MariaDB does not know the transactions before {file}:{position} of its binary log.",
                 hint="Is gtid_domain_id configured, and the binary log enabled?",
             )
-        self.place = Place(gtids_text(read_gtids(gtids)), snapshot=SnapshotPlace(self._tables[0].name))
-        return self.place
+        return Place(gtids_text(read_gtids(gtids)), snapshot=SnapshotPlace(self._tables[0].name))
 
-    def resume(self, place: Place) -> None:
-        """Read the rows that follow. Raises PositionLost if the table is not read any more."""
-        assert place.snapshot is not None
-        if place.snapshot.table not in [table.name for table in self._tables]:
-            raise PositionLost(
-                f"The snapshot of the table {place.snapshot.table} cannot be resumed: it is not read any more.",
-                hint="Begin again with a new snapshot.",
-            )
-        self._start_read()
-        self.place = place
-
-    def leave_out(self, changed: Changed) -> None:
-        """Leave out the rows of these tables and primary keys."""
-        self._changed = changed
-
-    def read(self, rows_max: int) -> list[ReadRow]:
-        """The next rows, at least one; none at the end of the snapshot."""
+    def _rows(self, rows_max: int) -> list[Step[Place]]:
         while (at := self.place.snapshot) is not None:
             number = next(index for index, table in enumerate(self._tables) if table.name == at.table)
             table = self._tables[number]
@@ -87,17 +91,13 @@ class Snapshot:
                 self.place = Place(self.place.gtids, snapshot=following)
         return []
 
-    def end(self) -> None:
-        """Let go of the tables, which cannot be altered while they are read."""
-        server.rows(self._connection, "COMMIT")
-
     def _start_read(self) -> None:
         server.rows(self._connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         server.rows(self._connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         ((now,),) = server.rows(self._connection, "SELECT floor(unix_timestamp(now(3)) * 1000)")
         self._timestamp_ms = int(now)
 
-    def _read(self, table: Table, values: Sequence[Any]) -> ReadRow | None:
+    def _read(self, table: Table, values: Sequence[Any]) -> Step[Place] | None:
         given = dict(zip(table.columns, values, strict=True))
         row = {name: table.columns[name].convert(value) for name, value in given.items()}
         after = tuple(_written(given[name]) for name in table.key)
@@ -114,7 +114,7 @@ class Snapshot:
             timestamp_ms=self._timestamp_ms,
             is_snapshot=True,
         )
-        return ReadRow(change, self.place)
+        return Step(change, self.place)
 
 
 def _statement(table: Table, after: Sequence[str | int] | None, rows_max: int) -> tuple[str, list[Any]]:

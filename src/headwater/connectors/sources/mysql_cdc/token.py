@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headwater.errors import TokenInvalid
@@ -53,6 +53,13 @@ class Place:
     number: int = 0
     within: str = ""
     snapshot: SnapshotPlace | None = None
+
+    @property
+    def is_snapshot(self) -> bool:
+        return self.snapshot is not None
+
+    def after_snapshot(self) -> Place:
+        return replace(self, snapshot=None)
 
     def token(self) -> str:
         written: dict[str, Any] = {"gtid": self.gtids}

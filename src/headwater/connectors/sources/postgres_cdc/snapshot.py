@@ -10,10 +10,10 @@ be known, a row is read here and comes in the stream as well; the version that i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from psycopg import sql
 
+from headwater.connectors.row_changes.capture import Step
 from headwater.connectors.row_changes.change import RowChange
 from headwater.connectors.sources.postgres_cdc.connection import Session
 from headwater.connectors.sources.postgres_cdc.preparation import Table
@@ -25,13 +25,6 @@ CURSOR = "headwater_snapshot"
 # A snapshot lists the transactions that were open; a longer list is left out of tokens.
 SEEN_CHARS_MAX = 4_000
 XIDS = 2**32
-
-
-class ReadRow(NamedTuple):
-    """A row, and the place after it."""
-
-    change: RowChange
-    place: Place
 
 
 class Snapshot:
@@ -49,8 +42,8 @@ class Snapshot:
         self._open_table: str | None = None
         self._timestamp_ms = 0
 
-    async def begin(self, system: str, lsn: int, exported: str) -> Place:
-        """Read the snapshot of that name, taken at `lsn`; the place before its first row."""
+    async def begin(self, system: str, lsn: int, exported: str) -> None:
+        """Read the snapshot of that name, taken at `lsn`."""
         await self._session.rows("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         await self._session.rows(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
         ((seen,),) = await self._session.rows("SELECT pg_current_snapshot()::text")
@@ -58,8 +51,7 @@ class Snapshot:
             _, last, _ = seen.split(":", 2)
             # Transactions in between are taken for committed ones: their rows are read here and in the stream.
             seen = f"{last}:{last}:"
-        place = Place(system, lsn, lsn, snapshot=self._start(0, seen))
-        return await self._begun(place)
+        await self._begun(Place(system, lsn, lsn, snapshot=self._start(0, seen)))
 
     async def resume(self, place: Place) -> None:
         """Read on. Raises PositionLost if the rest cannot be found any more."""
@@ -80,7 +72,7 @@ class Snapshot:
             self._filter = form.format(sql.Literal(snapshot.seen))
         await self._begun(place)
 
-    async def read(self, rows_max: int) -> list[ReadRow]:
+    async def read(self, rows_max: int) -> list[Step[Place]]:
         """The next rows; none at the end of the snapshot, when `place` is that of the stream."""
         while (place := self._place) is not None and (at := place.snapshot) is not None:
             number = next(index for index, table in enumerate(self._tables) if table.name == at.table)
@@ -106,11 +98,10 @@ class Snapshot:
         await self._close_cursor()
         await self._session.rows("COMMIT")
 
-    async def _begun(self, place: Place) -> Place:
+    async def _begun(self, place: Place) -> None:
         ((now_ms,),) = await self._session.rows("SELECT (extract(epoch FROM now()) * 1000)::int8")
         self._timestamp_ms = now_ms
         self._place = place
-        return place
 
     def _start(self, number: int, seen: str) -> SnapshotPlace:
         table = self._tables[number]
@@ -146,7 +137,7 @@ class Snapshot:
             await self._session.rows(sql.SQL("CLOSE {}").format(sql.Identifier(CURSOR)))
             self._open_table = None
 
-    def _read(self, table: Table, at: SnapshotPlace, values: tuple[str | None, ...]) -> ReadRow:
+    def _read(self, table: Table, at: SnapshotPlace, values: tuple[str | None, ...]) -> Step[Place]:
         place = self.place
         texts = dict(zip(table.columns, values, strict=False))
         after = tuple(str(texts[name]) for name in table.key) or (str(values[-1]),)
@@ -166,4 +157,4 @@ class Snapshot:
         )
         snapshot = SnapshotPlace(at.seen, at.table, after, at.file)
         self._place = Place(place.system, place.first_lsn, place.lsn, snapshot=snapshot)
-        return ReadRow(change, self._place)
+        return Step(change, self._place)

@@ -1,15 +1,15 @@
-"""Reads the stream of changes of an open slot: deliveries with the place after each, and reports to the server."""
+"""Reads the stream of changes of an open slot, each with the place after it, and reports to the server."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
-from headwater.connectors.contract import Delivery
+from headwater.connectors.row_changes.capture import Periodic, Step
 from headwater.connectors.row_changes.change import RowChange
 from headwater.connectors.sources.postgres_cdc import preparation
 from headwater.connectors.sources.postgres_cdc.connection import KeepAlive, ReplicationConnection, Session, StreamedData
@@ -19,17 +19,10 @@ from headwater.connectors.sources.postgres_cdc.preparation import Table
 from headwater.connectors.sources.postgres_cdc.stream import ChangeReader, Decoded
 from headwater.connectors.sources.postgres_cdc.token import Place
 from headwater.connectors.sources.postgres_cdc.values import TYPES_QUERY, TypeCatalogue, TypeRow
-from headwater.errors import HeadwaterError, SourceUnavailable
+from headwater.errors import SourceUnavailable
 
 # How many messages without a delivery are read before other tasks run.
 MESSAGES_AT_ONCE = 1_000
-
-
-class Read(NamedTuple):
-    """A delivery, and the place after it."""
-
-    delivery: Delivery
-    place: Place
 
 
 async def type_catalogue(session: Session) -> TypeCatalogue:
@@ -38,11 +31,7 @@ async def type_catalogue(session: Session) -> TypeCatalogue:
 
 
 class Streaming:
-    """The changes that follow `place`. One task reads it.
-
-    `make` gives the delivery for a change, or None. `place` is the one after what was returned. `is_whole` is False
-    while a message is being taken: if the read is cancelled then, another connection must read it again.
-    """
+    """The changes that follow `place`. One task reads it."""
 
     def __init__(
         self,
@@ -52,52 +41,48 @@ class Streaming:
         place: Place,
         *,
         tables: Mapping[str, Table],
-        make: Callable[[RowChange], Delivery | None],
+        options: PostgresCdcOptions,
+        publication: str,
     ) -> None:
         self._session = session
         self._connection = connection
         self._reader = reader
         self._tables = tables
-        self._make = make
+        self._options = options
+        self._publication = publication
         self._confirmed_lsn = 0
-        self._failure: HeadwaterError | None = None
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
-        # What was taken and not returned, as one message may give several; and the place after it.
-        self._ahead: list[Read] = []
+        # What was taken from the connection and not from here, as one message may give several; the place after it.
+        self._ahead: list[Step[Place]] = []
         self._read_to = place
-        self.place = place
         self.is_whole = True
 
-    def start_tasks(self, options: PostgresCdcOptions, publication: str) -> None:
-        """Keep the server informed, and look after the publication, until `end`."""
-        self._tasks = (
-            asyncio.create_task(self._keep_reporting(options.status_seconds)),
-            asyncio.create_task(
-                self._keep_checking(options.heartbeat_seconds, options.check_seconds, publication, list(self._tables))
-            ),
-        )
+    @property
+    def periodic(self) -> Sequence[Periodic]:
+        """Keep the server informed, look after the publication, and write a message if that is wanted."""
+        options = self._options
+        heartbeat = [Periodic(options.heartbeat_seconds, self._beat)] if options.heartbeat_seconds else []
+        return [
+            Periodic(options.status_seconds, self._report),
+            Periodic(options.check_seconds, self._check),
+            *heartbeat,
+        ]
 
     async def end(self) -> None:
-        """End what `start_tasks` started; the connections are left to their owner."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._tasks = ()
+        """The connections are left to their owner."""
 
-    def confirm(self, lsn: int) -> None:
-        """Report to the server that everything before `lsn` is stored."""
-        self._confirmed_lsn = max(self._confirmed_lsn, lsn)
-        self._report()
+    def confirm(self, place: Place) -> None:
+        """Report to the server that everything before `place` is stored. A connection that is lost is noticed by the
+        next read."""
+        self._confirmed_lsn = max(self._confirmed_lsn, place.lsn)
+        with contextlib.suppress(SourceUnavailable):
+            self._report_now()
 
-    async def read(self, deliveries_max: int, wait_seconds: float) -> list[Read]:
-        """Up to `deliveries_max`; none if none come in time. Raises PositionLost, SourceRefused, SourceUnavailable."""
+    async def take(self, count_max: int, wait_seconds: float) -> list[Step[Place]]:
+        """Up to `count_max`; none if none come in time. Raises PositionLost, SourceRefused, SourceUnavailable."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         messages = 0
-        while len(self._ahead) < deliveries_max:
-            if self._failure is not None:
-                raise self._failure
+        while len(self._ahead) < count_max:
             message = self._connection.next()
             if message is None:
                 left = deadline - loop.time()
@@ -106,32 +91,34 @@ class Streaming:
                 await self._connection.wait(left)
             elif isinstance(message, KeepAlive):
                 if not self._reader.is_inside and message.lsn > self._read_to.lsn:
-                    self._read_to = self._at(message.lsn)
+                    self._move_to(self._at(message.lsn))
             else:
                 self.is_whole = False
-                self._ahead += await self._taken(message)
+                await self._take_message(message)
                 self.is_whole = True
                 messages += 1
                 if messages % MESSAGES_AT_ONCE == 0:
                     await asyncio.sleep(0)
-        found, self._ahead = self._ahead[:deliveries_max], self._ahead[deliveries_max:]
-        self.place = found[-1].place if self._ahead else self._read_to
+        found, self._ahead = self._ahead[:count_max], self._ahead[count_max:]
         return found
 
-    async def _taken(self, data: StreamedData) -> list[Read]:
-        """What one message gives."""
+    async def _take_message(self, data: StreamedData) -> None:
         message = decode(data.payload)
         if self._reader.unknown_types(message):
             self._reader.types = await type_catalogue(self._session)
-        found: list[Read] = []
         for decoded in self._reader.changes(message, data.lsn):
             change = await self._completed(decoded) if decoded.unchanged else decoded.change
             self._read_to = self._at(decoded.lsn, decoded.number)
-            if (delivery := self._make(change)) is not None:
-                found.append(Read(delivery, self._read_to))
+            self._ahead.append(Step(change, self._read_to))
         if isinstance(message, Commit):
-            self._read_to = self._at(message.end_lsn)
-        return found
+            self._move_to(self._at(message.end_lsn))
+
+    def _move_to(self, place: Place) -> None:
+        """Of places without a change between them only the last one is of use."""
+        self._read_to = place
+        if self._ahead and self._ahead[-1].change is None:
+            self._ahead.pop()
+        self._ahead.append(Step(None, place))
 
     async def _completed(self, decoded: Decoded) -> RowChange:
         """The change with the large values that were not sent, as the row has them now: if they change later, another
@@ -160,29 +147,14 @@ class Streaming:
     def _at(self, lsn: int, number: int = 0) -> Place:
         return dataclasses.replace(self._read_to, lsn=lsn, number=number)
 
-    def _report(self) -> None:
-        try:
-            self._connection.report(max(self._read_to.lsn, self._confirmed_lsn), self._confirmed_lsn)
-        except SourceUnavailable as error:
-            self._failure = error
+    def _report_now(self) -> None:
+        self._connection.report(max(self._read_to.lsn, self._confirmed_lsn), self._confirmed_lsn)
 
-    async def _keep_reporting(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            self._report()
+    async def _report(self) -> None:
+        self._report_now()
 
-    async def _keep_checking(self, heartbeat: float, checking: float, publication: str, tables: list[str]) -> None:
-        """Look after the publication, and write a message now and then if that is wanted."""
-        loop = asyncio.get_running_loop()
-        checked_at = loop.time()
-        while True:
-            await asyncio.sleep(min(heartbeat or checking, checking))
-            try:
-                if heartbeat:
-                    await self._session.rows("SELECT pg_logical_emit_message(false, 'headwater', '')")
-                if loop.time() - checked_at >= checking:
-                    checked_at = loop.time()
-                    await preparation.check_publication(self._session, publication, tables)
-            except HeadwaterError as error:
-                self._failure = error
-                return
+    async def _beat(self) -> None:
+        await self._session.rows("SELECT pg_logical_emit_message(false, 'headwater', '')")
+
+    async def _check(self) -> None:
+        await preparation.check_publication(self._session, self._publication, self._tables)
