@@ -27,7 +27,7 @@ from headwater.connectors.registry import SINKS, SOURCES, SUFFIXES, sink_spec, s
 from headwater.errors import HeadwaterError
 from headwater.jobs.sink_delivery import BatchOptions, DeliveryOptions
 from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
-from headwater.options import inner_section, is_required
+from headwater.options import in_words, inner_section, is_required
 from headwater.processing.source_files import SourceOptions
 from headwater.web import problems
 
@@ -443,7 +443,7 @@ def _kind(hint: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f"`{choice}`" for choice in arguments)
     if origin is tuple:
-        return "list of " + ("texts" if arguments[0] is str else "mappings")
+        return in_words(hint).removeprefix("a ")
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "mapping"
     return {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}[hint]

@@ -19,7 +19,7 @@ from headwater.errors import ConfigInvalid
 
 REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 _S = TypeVar("_S")
-_MEMBERS = {str: "texts", int: "whole numbers"}
+_MEMBERS = {str: "texts", int: "whole numbers", Any: "values"}
 
 
 def read_section(section: type[_S], written: Any, source: Declaration, path: KeyPath) -> _S:

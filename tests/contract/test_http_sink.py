@@ -17,6 +17,7 @@ from headwater.connectors.contract import Delivery, EventShape, Sink
 from headwater.connectors.isolated import IsolatedSink, isolated
 from headwater.connectors.registry import sink_spec
 from headwater.connectors.secrets import Secrets
+from headwater.connectors.sinks.http.repeats import KEYS_MAX, Repeats
 from headwater.connectors.sinks.http.requests import HttpOptions
 from headwater.connectors.sinks.http.sink import HttpSink
 from headwater.declaration import Declaration
@@ -259,3 +260,67 @@ def test_options_that_no_request_can_be_made_from_are_refused(written: dict[str,
     with pytest.raises(ConfigInvalid) as refused:
         sink_spec("http").read(written, source, ("sinks", 0))
     assert message in f"{refused.value} {refused.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("body", "sent", "kind"),
+    [
+        ([{"name": "{name}"}, "{number}", 1], b'[{"name":"a \\"b\\""},7,1]', "application/json"),
+        ([], b"[]", "application/json"),
+        ('{name}, "{number}" {{x}}', b'a "b", "7" {x}', "text/plain; charset=utf-8"),
+        ({}, b"{}", "application/json"),
+    ],
+)
+async def test_a_body_is_an_object_a_list_or_a_text(
+    body: Any, sent: bytes, kind: str, service: Service, opened: Any
+) -> None:
+    sink = await opened(body=body)
+    await sink.write([event('a "b"', 7)], "token")
+    (request,) = service.requests
+    assert (request.body, request.headers["Content-Type"]) == (sent, kind)
+
+
+def told(*names: str | None, start: int = 0) -> list[Delivery]:
+    return [
+        Delivery({"meta": {"id": f"{start + number}"}, **({} if name is None else {"name": name})})
+        for number, name in enumerate(names)
+    ]
+
+
+async def test_what_was_sent_lately_is_left_out(service: Service, opened: Any) -> None:
+    sink = await opened(EventShape("any", key=("name",)), repeat_after_seconds=3600)
+    await sink.write(told("a", "a", "b", None, None), "1")
+    await sink.write(told("b", "a", "c", start=10), "2")
+    assert sorted(str(one.get("name")) for one in service.events) == ["None", "None", "a", "b", "c"]
+    # What has not been taken is sent again.
+    service.answers = lambda request: web.Response(status=503)
+    with pytest.raises(SinkUnavailable):
+        await sink.write(told("d"), "3")
+    service.answers = lambda request: None
+    await sink.write(told("d", "d"), "3")
+    assert [one["name"] for one in service.events if "name" in one].count("d") == 1
+
+
+async def test_without_a_key_it_is_the_id_that_is_left_out(service: Service, opened: Any) -> None:
+    sink = await opened(repeat_after_seconds=3600)
+    await sink.write([*told("a", "a"), *told("b")], "1")
+    await sink.write(told("a"), "2")
+    assert sorted((one["meta"]["id"], one["name"]) for one in service.events) == [("0", "a"), ("1", "a")]
+
+
+async def test_after_the_time_it_is_sent_again(service: Service, opened: Any) -> None:
+    sink = await opened(EventShape("any", key=("name",)), repeat_after_seconds=0.05)
+    await sink.write(told("a"), "1")
+    await asyncio.sleep(0.06)
+    await sink.write(told("a"), "2")
+    assert len(service.events) == 2
+
+
+def test_only_so_many_keys_are_remembered() -> None:
+    now = [0.0]
+    repeats = Repeats(10.0, lambda: now[0])
+    for number in range(KEYS_MAX + 1):
+        repeats.sent(str(number).encode())
+    assert [repeats.is_repeat(key) for key in (b"0", b"1")] == [False, True]
+    now[0] = 10.0
+    assert not repeats.is_repeat(b"1")

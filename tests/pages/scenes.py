@@ -191,6 +191,7 @@ def the_service_has_another_port(reader: Reader) -> None:
 
 SCENES: dict[str, Scene] = {
     "docs/how-to/publish-database-changes.md": Scene(elsewhere="tests/end_to_end/test_change_data_capture.py"),
+    "docs/how-to/send-alerts.md": Scene(elsewhere="tests/end_to_end/test_alerts.py"),
     "docs/how-to/change-a-running-job.md": Scene(given=Reader.require_server),
     "docs/how-to/query-with-sql.md": Scene(given=Reader.require_server),
     "README.md": Scene(project=False, active=False),

@@ -45,11 +45,11 @@ class HttpOptions:
     method: str = setting("POST", "The method: any, such as `PUT` or `PURGE`.")
     headers: Mapping[str, str] = setting({}, "Headers; values may have fields of the event in braces.")
     authorization: str | None = setting(None, "The value of the header `Authorization`.", secret=True)
-    body: Mapping[str, Any] | None = setting(
+    body: Mapping[str, Any] | tuple[Any, ...] | str | None = setting(
         None,
-        "The body, a JSON object whose texts may have fields of the event in braces, such as `{text: 'Order {id}'}`; a"
-        " text that is nothing but a field has its value. Null: the event, or nothing if the method is GET, HEAD,"
-        " DELETE or PURGE.",
+        "The body: a JSON object or list whose texts may have fields of the event in braces, such as `{text: 'Order"
+        " {id}'}`, where a text that is nothing but a field has its value; or a plain text with such fields. Null: the"
+        " event, or nothing if the method is GET, HEAD, DELETE or PURGE.",
     )
     sign_with: str | None = setting(
         None,
@@ -64,6 +64,12 @@ class HttpOptions:
         RETRIED, "Statuses after which a request is sent again; any other makes an error event."
     )
     concurrency: int = setting(8, "How many requests are under way at once.", at_least=1, at_most=1000)
+    repeat_after_seconds: float | None = setting(
+        None,
+        "An event is left out if one with the same `key`, or without one the same `meta.id`, was sent within so many"
+        " seconds before. A restart forgets what was sent. Null: each event is sent.",
+        at_least=0.001,
+    )
     requests_per_second_max: float | None = setting(None, "How many requests are begun in a second.", at_least=0.001)
     timeout_seconds: float = setting(30.0, "How long an answer may take.", at_least=0.01)
 
@@ -118,7 +124,8 @@ class RequestMaker:
         if options.hosts and not _is_allowed(host, options.hosts):
             raise EventMalformed(f"Requests may not go to the host {host}.", hint="`hosts` lists those they may go to.")
         body = self._bytes(event)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        kind = "text/plain; charset=utf-8" if isinstance(self._body, Template) else "application/json"
+        headers = {"Content-Type": kind} if body is not None else {}
         if delivery.event_id is not None and not _CONTROLS.search(delivery.event_id):
             headers["Idempotency-Key"] = quote(delivery.event_id, safe=":/-._~")
         headers |= {name: _header(name, template.render(event)) for name, template in self._headers.items()}
@@ -140,6 +147,8 @@ class RequestMaker:
         return template.render(event, lambda text: quote(text, safe=""))
 
     def _bytes(self, event: Mapping[str, Any]) -> bytes | None:
+        if isinstance(self._body, Template):
+            return self._body.render(event).encode("utf-8", "replace")
         if self._body is not None:
             return encode_json(rendered_values(self._body, event))
         return None if self._options.method in WITHOUT_BODY else encode_json(event)

@@ -21,6 +21,7 @@ from yarl import URL
 
 from headwater import __version__
 from headwater.connectors.contract import Delivery, EventShape, SinkFeatures
+from headwater.connectors.sinks.http.repeats import Repeats
 from headwater.connectors.sinks.http.requests import HttpOptions, Prepared, RequestMaker
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
@@ -70,6 +71,8 @@ class HttpSink:
         self._session: aiohttp.ClientSession | None = None
         # When the next request may begin, by the loop's clock.
         self._next_at = 0.0
+        seconds = options.repeat_after_seconds
+        self._repeats = None if seconds is None else Repeats(seconds, time.monotonic)
 
     async def open(self) -> str | None:
         """Raises nothing: whether the service is there is seen when the first event is sent."""
@@ -94,7 +97,7 @@ class HttpSink:
         async def in_order(indices: Sequence[int]) -> None:
             async with slots:
                 for index in indices:
-                    if not await self._send(session, index, deliveries[index], outcome):
+                    if not await self._send_once(session, index, deliveries[index], outcome):
                         outcome.retry.update({later: "" for later in indices if later > index})
                         return
 
@@ -110,12 +113,30 @@ class HttpSink:
 
     def _by_key(self, deliveries: Sequence[Delivery]) -> Sequence[Sequence[int]]:
         """The indices of the events of each key, in order; without a key each event is one of its own."""
-        if not self.shape.key:
-            return [(index,) for index in range(len(deliveries))]
-        groups: dict[bytes, list[int]] = defaultdict(list)
+        groups: dict[bytes | int, list[int]] = defaultdict(list)
         for index, delivery in enumerate(deliveries):
-            groups[identity([get_path(delivery.value, path) for path in self.shape.key])].append(index)
+            key = self._key_of(delivery) if self.shape.key or self._repeats is not None else None
+            groups[index if key is None else key].append(index)
         return list(groups.values())
+
+    def _key_of(self, delivery: Delivery) -> bytes | None:
+        """What the event is about; None if it does not say."""
+        values = [get_path(delivery.value, path) for path in self.shape.key or ("meta.id",)]
+        return None if all(value is None for value in values) else identity(values)
+
+    async def _send_once(
+        self, session: aiohttp.ClientSession, index: int, delivery: Delivery, outcome: _Outcome
+    ) -> bool:
+        """As `_send`; leaves out what was sent lately."""
+        key = None if self._repeats is None else self._key_of(delivery)
+        if self._repeats is None or key is None:
+            return await self._send(session, index, delivery, outcome)
+        if self._repeats.is_repeat(key):
+            return True
+        may_continue = await self._send(session, index, delivery, outcome)
+        if index not in outcome.rejected and index not in outcome.retry:
+            self._repeats.sent(key)
+        return may_continue
 
     async def _send(self, session: aiohttp.ClientSession, index: int, delivery: Delivery, outcome: _Outcome) -> bool:
         """Send one event. Returns whether the next one of its key may be sent."""
