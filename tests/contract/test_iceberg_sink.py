@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pyarrow
 import pytest
+from pyarrow.fs import FileSelector, S3FileSystem
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile, DataFileContent
@@ -28,6 +30,7 @@ from headwater.testing.suites.sink import EDITS, LINES, SinkSuite, delivery, edi
 from headwater.testing.suites.sink_deletes import NOTES, note, notes_of
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, page
 from headwater.testing.suites.sink_evolution import Configured, EvolutionSuite
+from servers.moto import KEY, MotoServer
 
 VISITS = TableShape(
     "visits",
@@ -320,6 +323,36 @@ async def test_small_files_are_merged_and_what_nothing_refers_to_is_deleted(
     await sink.close()
     assert await sink.open() == "token 8"
     await sink.close()
+
+
+async def test_small_files_in_s3_are_merged_and_deleted(moto: MotoServer, tmp_path: Path) -> None:
+    bucket = moto.new_bucket(f"test-{uuid.uuid4().hex}")
+    options = IcebergOptions(
+        {
+            "type": "sql",
+            "uri": "sqlite:///catalog.db",
+            "warehouse": f"s3://{bucket}/lake",
+            "s3.endpoint": moto.endpoint,
+            "s3.region": "us-east-1",
+            "s3.access-key-id": KEY,
+        },
+        {"s3.secret-access-key": KEY},
+        maintenance_seconds=0.0,
+        small_files_max=3,
+        snapshots_seconds=0.0,
+    )
+    sink = IcebergSink(options, LINES, tmp_path)
+    await sink.open()
+    for number in range(4):
+        await sink.write([Delivery({"number": number})], f"token {number}")
+    assert sorted(row[0] for row in sink.view(100).rows) == list(range(4))
+    await sink.close()
+    with closing(open_catalog(options, tmp_path)) as catalog:
+        files = in_table(loaded(catalog, "lines"))
+    store = S3FileSystem(access_key=KEY, secret_key=KEY, endpoint_override=moto.endpoint, region="us-east-1")
+    there = store.get_file_info(FileSelector(f"{bucket}/lake", recursive=True))
+    assert {f"s3://{one.path}" for one in there if one.path.endswith(".parquet")} == files
+    assert len(files) <= 3
 
 
 async def test_maintenance_keeps_rows_and_deleted_versions_of_a_table_with_a_key(

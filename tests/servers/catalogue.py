@@ -10,6 +10,7 @@ from servers.clickhouse import ClickhouseServer
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.hdfs import HdfsServer
+from servers.iceberg_rest import IcebergRestServer
 from servers.kafka import KafkaCluster
 from servers.mariadb import MariadbServer
 from servers.moto import MotoServer
@@ -42,6 +43,7 @@ SERVERS = {
         "Elasticsearch 8, one node, empty", lambda: OpensearchServer(ELASTICSEARCH_8), optional=True
     ),
     "hdfs": Entry("HDFS, one name node and one data node", HdfsServer),
+    "iceberg-rest": Entry("Iceberg's REST catalog, empty", IcebergRestServer),
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
     "kafka-cluster": Entry("Apache Kafka, three nodes", lambda: KafkaCluster("kafka-cluster", node_count=3)),
     "mariadb": Entry("MariaDB, empty", MariadbServer),

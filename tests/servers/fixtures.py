@@ -21,6 +21,7 @@ from servers.clickhouse import ClickhouseServer
 from servers.contract import Server
 from servers.failure import ServerError
 from servers.hdfs import HdfsServer
+from servers.iceberg_rest import IcebergRestServer
 from servers.kafka import KafkaCluster, SecureListener
 from servers.mariadb import MariadbServer
 from servers.moto import MotoServer
@@ -38,11 +39,14 @@ SERVER_FIXTURES = frozenset(
     {
         "cassandra",
         "clickhouse_url",
+        "hdfs",
+        "iceberg_rest",
         "kafka_alone",
         "kafka_cluster",
         "kafka_secure",
         "kafka_server",
         "mariadb",
+        "moto",
         "nginx",
         "opensearch",
         "postgres",
@@ -257,6 +261,14 @@ def hdfs(server_session: ServerSession) -> HdfsServer:
     """An HDFS, shared by the session: use a directory of its own for each test."""
     server = server_session.server("hdfs", requirement="hdfs")
     assert isinstance(server, HdfsServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def iceberg_rest(server_session: ServerSession) -> IcebergRestServer:
+    """An Iceberg REST catalog, shared by the session: leave it running. Use a namespace of its own for each test."""
+    server = server_session.server("iceberg-rest", requirement="iceberg-rest")
+    assert isinstance(server, IcebergRestServer)
     return server
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from headwater.config import Config
-from headwater.connectors.contract import TableShape
+from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import TableSink
 from headwater.connectors.tables import TableView
 from headwater.errors import QueryInvalid, SchemaNotFound, TypeUnmappable
@@ -32,6 +32,15 @@ RECEIVED_COLUMN = "_received"
 READ_BYTES_MAX = 8_388_608
 READ_RECORDS_MAX = 10_000
 TABLE_ROWS_MAX = 5_000_000
+# DuckDB's type of each type of column that a table has.
+TABLE_TYPES: Mapping[ColumnType, str] = {
+    "text": "VARCHAR",
+    "integer": "BIGINT",
+    "real": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "json": "JSON",
+    "timestamp": "TIMESTAMPTZ",
+}
 
 
 @dataclass(slots=True)
@@ -184,12 +193,11 @@ async def spool_table(sink: TableSink, shape: TableShape, spool: Spool) -> tuple
         await sink.close()
     if view.rows_total > TABLE_ROWS_MAX:
         raise QueryInvalid(f"The table {shape.name} has {view.rows_total:,} rows; up to {TABLE_ROWS_MAX:,} are read.")
-    types = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "boolean": "BOOLEAN", "json": "JSON"}
     file = spool.file()
     with file.open("wb") as lines:
         for row in view.rows:
             spool.wrote(lines.write(orjson.dumps(dict(_values(shape, row)), default=str) + b"\n"))
-    return file, {column.name: types[column.type] for column in shape.columns}
+    return file, {column.name: TABLE_TYPES[column.type] for column in shape.columns}
 
 
 def _values(shape: TableShape, row: Sequence[Any]) -> Iterable[tuple[str, Any]]:

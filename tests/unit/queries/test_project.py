@@ -39,7 +39,10 @@ JOBS = """
 from headwater.jobs import table
 
 totals = table(
-    "totals", source="shop.order", columns={"item": "text", "pieces": "integer", "lines": "json"}, key="item"
+    "totals",
+    source="shop.order",
+    columns={"item": "text", "pieces": "integer", "lines": "json", "dt": "timestamp"},
+    key="item",
 )
 """
 
@@ -136,9 +139,10 @@ def test_the_table_of_a_job_can_be_joined_with_its_stream(project: Path) -> None
     asyncio.run(fill())
     rows = ask(
         project,
-        'select t.item, t.pieces, count(*) as orders from totals t join "shop.order" o using (item) group by all',
+        "select t.item, t.pieces, t.dt = max(o.dt) as is_last, count(*) as orders"
+        ' from totals t join "shop.order" o using (item) group by t.item, t.pieces, t.dt',
     )
-    assert rows == [{"item": "tea", "pieces": 5, "orders": 2}]
+    assert rows == [{"item": "tea", "pieces": 5, "is_last": True, "orders": 2}]
 
 
 def test_a_table_that_was_never_filled_is_not_created_by_a_query(project: Path) -> None:

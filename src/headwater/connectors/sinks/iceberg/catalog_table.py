@@ -21,7 +21,7 @@ from headwater.connectors.sinks.iceberg.columns import (
     present_columns,
     schema_of,
 )
-from headwater.connectors.sinks.iceberg.options import IcebergOptions, open_catalog
+from headwater.connectors.sinks.iceberg.options import IcebergOptions, catalog_file, open_catalog
 from headwater.errors import HeadwaterError, SinkFrozen, SinkUnavailable
 
 # How often a commit is made again because of those of others, before the batch waits.
@@ -108,6 +108,9 @@ class CatalogTable:
 
     def describe(self) -> PresentTable | None:
         """The columns that the table has; None if there is no table. Changes nothing, and need not be open."""
+        file = catalog_file(self._options, self._directory)
+        if file is not None and not file.exists():
+            return None
         with self.translated():
             catalog = open_catalog(self._options, self._directory)
             try:

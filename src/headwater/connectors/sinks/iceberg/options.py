@@ -92,14 +92,19 @@ class IcebergOptions:
         return f"{uri} ({self.namespace})"
 
 
+def catalog_file(options: IcebergOptions, directory: Path) -> Path | None:
+    """The file of a catalog in SQLite; opening the catalog makes it. None for other catalogs."""
+    uri = str(_properties(options).get("uri", ""))
+    return (directory / uri.removeprefix(SQLITE)).absolute() if uri.startswith(SQLITE) and uri != SQLITE else None
+
+
 def open_catalog(options: IcebergOptions, directory: Path) -> Catalog:
     """The catalog. Raises ExtraMissing if PyIceberg lacks its driver, ConfigInvalid if its properties are wrong."""
     properties = _properties(options)
-    uri = str(properties.get("uri", ""))
-    if uri.startswith(SQLITE) and len(uri) > len(SQLITE):
-        path = directory / uri.removeprefix(SQLITE)
-        make_private_directory(path.absolute().parent)
-        properties["uri"] = f"{SQLITE}{path.absolute()}"
+    file = catalog_file(options, directory)
+    if file is not None:
+        make_private_directory(file.parent)
+        properties["uri"] = f"{SQLITE}{file}"
     warehouse = str(properties.get("warehouse", ""))
     # REST catalogs have names of warehouses there.
     if warehouse and "://" not in warehouse and properties.get("type") in ("sql", "in-memory"):
