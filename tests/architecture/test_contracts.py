@@ -47,8 +47,6 @@ NARROW = {
 }
 # Classes that have the members of a Protocol and are not meant to be handed in for it.
 NO_IMPLEMENTATIONS = {
-    ("LakeSink", "*"): "stores events with the columns of a schema; its own tests ask the same of it",
-    ("FileSink", "*"): "only adds to files, which have no keys; its own tests ask what remains",
     ("SqlTableSink", "*"): "what the sinks of all SQL databases inherit; the suite is run on each of them",
     ("RowChangeSource", "*"): "what the sources of row changes inherit; the suite is run on each of them",
     ("TableRows", "SetsAside"): "has nothing to keep: a run over history begins with an empty table",

@@ -117,6 +117,9 @@ class HdfsServer:
                     "dfs.namenode.safemode.extension": "0",
                     "dfs.client.block.write.replace-datanode-on-failure.policy": "NEVER",
                     "dfs.namenode.fs-limits.min-block-size": "0",
+                    # How long each small file waits for the report of its block: otherwise 0.4 seconds.
+                    "dfs.client.block.write.locateFollowingBlock.initial.delay.ms": "5",
+                    "dfs.client.block.write.locateFollowingBlock.retries": "12",
                 }
             )
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,7 @@ from headwater.connectors.lake.storage import file_system
 from headwater.schemas.repository import open_repositories
 from headwater.schemas.types.read import read_types
 from requirements import fixtures_folder, requires_fixtures
-from servers.hdfs import HdfsServer
-from servers.moto import KEY, MotoServer
-from servers.s3proxy import ACCESS_KEY, SECRET_KEY, S3proxyServer
+from servers.file_stores import LOCAL, REMOTE, new_store
 
 FIXTURES = fixtures_folder()
 DAY = FIXTURES / "wikimedia" / "derived" / "recentchange_2016-06-27.jsonl.gz"
@@ -37,23 +34,10 @@ REMOTE_UNTIL_HOUR = "06"
 pytestmark = requires_fixtures(DAY, SCHEMAS)
 
 
-@pytest.fixture(params=["local", "s3", "s3 that checks signatures", "hdfs"])
+@pytest.fixture(params=[LOCAL, *REMOTE])
 def storage(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     """Where the lake is, and how it is reached."""
-    if request.param == "local":
-        return {"location": "lake"}
-    if request.param == "s3":
-        moto: MotoServer = request.getfixturevalue("moto")
-        bucket = moto.new_bucket(f"lake-{uuid.uuid4().hex}")
-        how = {"endpoint": moto.endpoint, "region": "us-east-1", "access_key": KEY, "secret_key": KEY}
-        return {"location": f"s3://{bucket}/wmf", **how}
-    if request.param == "s3 that checks signatures":
-        s3proxy: S3proxyServer = request.getfixturevalue("s3proxy")
-        bucket = s3proxy.new_bucket(f"lake-{uuid.uuid4().hex}")
-        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-        return {"location": f"s3://{bucket}/wmf", "endpoint": s3proxy.endpoint, "region": "us-east-1", **keys}
-    hdfs: HdfsServer = request.getfixturevalue("hdfs")
-    return {"location": f"hdfs://{hdfs.address}/lake-{uuid.uuid4().hex}", "user": "root"}
+    return new_store(request.param, request)
 
 
 async def test_a_day_is_in_its_hours_and_a_second_run_changes_nothing(

@@ -21,6 +21,12 @@ from headwater.errors import SinkUnavailable, StoreUnsuitable
 RETRIES_MAX = 3
 REGION_DEFAULT = "us-east-1"
 PROBE = "probe-"
+# What the driver says of an object that is deleted before its content is asked for: the store's answer does not fit
+# into the buffer for a short object.
+GONE = ("NO_SUCH_KEY", "Failed to flush response stream")
+DELETIONS_MAX = 10
+# How often an object is read that is replaced meanwhile.
+READS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +108,25 @@ class S3Files:
         return True
 
     def read(self, path: str, *, bytes_max: int = READ_BYTES_MAX) -> bytes | None:
-        with _as_unavailable(self._key(path)):
-            try:
-                with self._files.open_input_file(self._key(path)) as file:
-                    if file.size() > bytes_max:
-                        raise SinkUnavailable(f"{self._key(path)} is larger than {bytes_max:,} bytes.")
-                    return bytes(file.read())
-            except FileNotFoundError:
-                return None
+        key = self._key(path)
+        with _as_unavailable(key):
+            for number in range(READS_MAX):
+                try:
+                    with self._files.open_input_file(key) as file:
+                        if file.size() > bytes_max:
+                            raise SinkUnavailable(f"{key} is larger than {bytes_max:,} bytes.")
+                        content = bytes(file.read())
+                except FileNotFoundError:
+                    return None
+                except OSError as error:
+                    # It was there a moment ago.
+                    if number >= DELETIONS_MAX or not any(word in str(error) for word in GONE):
+                        raise
+                    continue
+                # The driver asks for the size first, and then for so many bytes, perhaps of another object.
+                if self._files.get_file_info(key).size == len(content):
+                    return content
+        raise SinkUnavailable(f"{key} is replaced again and again while it is read.")
 
     def rename(self, path: str, to: str) -> None:
         with _as_unavailable(self._key(path)):

@@ -40,6 +40,8 @@ class TableWriter:
         self._format = form
         self._number = 0
         self._is_open = False
+        # Until it is opened again.
+        self._is_fenced = False
         # Whether the last commit is known to be carried out.
         self._settled = False
         self._manifests: dict[str, Manifest] = {}
@@ -52,6 +54,7 @@ class TableWriter:
             self.table.carry_out(newest)
         self._number = 0 if newest is None else newest.number
         self._is_open = True
+        self._is_fenced = False
         self._settled = False
         self._manifests.clear()
         return newest
@@ -64,6 +67,8 @@ class TableWriter:
         """
         if not self._is_open:
             raise SinkUnavailable(f"The table {self.table.path} is not open.")
+        if self._is_fenced:
+            raise self._fenced()
         newest = self.table.newest()
         number = 0 if newest is None else newest.number
         if number != self._number and (newest is None or newest.token != token):
@@ -98,7 +103,7 @@ class TableWriter:
         Raises WriterFenced.
         """
         newest = self.table.newest()
-        if not self._is_open or (0 if newest is None else newest.number) != self._number:
+        if not self._is_open or self._is_fenced or (0 if newest is None else newest.number) != self._number:
             raise self._fenced()
         if newest is None:
             return None
@@ -189,7 +194,7 @@ class TableWriter:
         return change
 
     def _fenced(self) -> WriterFenced:
-        self._is_open = False
+        self._is_fenced = True
         self._manifests.clear()
         return WriterFenced(
             f"Another process writes the table {self.table.path}.",

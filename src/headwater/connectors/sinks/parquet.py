@@ -16,6 +16,7 @@ from headwater.connectors.lake.state import columns_of, columns_text
 from headwater.connectors.rows import row_of
 from headwater.connectors.spec import SinkSpec
 from headwater.errors import ConfigInvalid
+from headwater.times import time_us
 
 _TYPES: dict[ColumnType, Any] = {
     "text": pyarrow.string(),
@@ -23,12 +24,13 @@ _TYPES: dict[ColumnType, Any] = {
     "real": pyarrow.float64(),
     "boolean": pyarrow.bool_(),
     "json": pyarrow.string(),
+    "timestamp": pyarrow.timestamp("us", tz="UTC"),
 }
 
 
 def columns_for(shape: TableShape) -> pyarrow.Schema:
     """The columns of a table in Arrow's types; every one may be null."""
-    types = [(column.name, _TYPES.get(column.type, pyarrow.string())) for column in shape.columns]
+    types = [(column.name, _TYPES[column.type]) for column in shape.columns]
     return pyarrow.schema(types)
 
 
@@ -44,8 +46,14 @@ def _made(options: FileOptions, shape: TableShape, directory: Path) -> FileSink:
             columns = evolved(shape.name, columns_of(head.facts["columns"]), columns)
         return parquet(columns), {"columns": columns_text(columns)}
 
+    times = [column.name for column in shape.columns if column.type == "timestamp"]
+
     def row(delivery: Delivery) -> dict[str, Any]:
-        return dict(zip(shape.column_names, row_of(shape, delivery), strict=True))
+        found = dict(zip(shape.column_names, row_of(shape, delivery), strict=True))
+        for name in times:
+            if found[name] is not None:
+                found[name] = time_us(found[name])
+        return found
 
     return FileSink(shape.name, options, FileForm(row, opened), directory)
 

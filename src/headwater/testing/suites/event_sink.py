@@ -14,8 +14,8 @@ class TestHttpSink(EventSinkSuite):
     @pytest.fixture
     async def refuse(self, target): ...   # optional: `await refuse(name)`: the target never takes events of that name
 
-Such a sink is at least once: after a crash the last batch comes again. `headwater.testing.suites.sink` is about
-sinks of tables.
+Without the feature `token_in_target` such a sink is at least once: after a crash the last batch comes again.
+`headwater.testing.suites.sink` is about sinks of tables.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Delivery, EventShape, Sink
-from headwater.errors import SinkUnavailable, WriteIncomplete
+from headwater.connectors.contract import Delivery, EventShape, SetsAside, Sink
+from headwater.errors import SinkUnavailable, WriteIncomplete, WriterFenced
 from headwater.testing.suites.contract_suite import ContractSuite
 
 KEYED = EventShape("keyed", key=("name",))
@@ -40,7 +40,8 @@ RefuseName = Callable[[str], Awaitable[None]]
 
 def event(name: str, number: int, **more: Any) -> Delivery:
     """An event of the suite about `name`."""
-    value = {"meta": {"id": f"{name}-{number}"}, "name": name, "number": number, **more}
+    meta = {"id": f"{name}-{number}", "dt": "2026-01-31T12:00:00Z"}
+    value = {"meta": meta, "name": name, "number": number, **more}
     return Delivery(value, f"{name}-{number}", "events")
 
 
@@ -51,7 +52,7 @@ def numbers_of(events: Sequence[dict[str, Any]], name: str) -> list[int]:
 class EventSinkSuite(ContractSuite):
     """Subclass it; see the module."""
 
-    contracts = (Sink,)
+    contracts = (Sink, SetsAside)
 
     @pytest.fixture
     def refuse(self) -> RefuseName | None:
@@ -112,11 +113,49 @@ class EventSinkSuite(ContractSuite):
 
     async def test_it_can_be_opened_again(self, new_sink: NewEventSink, received: Received) -> None:
         sink = new_sink(KEYED)
+        token = None
         for number in range(3):
-            assert await sink.open() is None
-            await sink.write([event("a", number)], "token")
+            assert await sink.open() == token
+            await sink.write([event("a", number)], f"token {number}")
             await sink.close()
+            token = f"token {number}" if sink.features.token_in_target else None
         assert numbers_of(received(), "a") == [0, 1, 2]
+
+    async def test_a_repeated_batch_changes_nothing(self, opened: Any, received: Received) -> None:
+        sink = await opened(ANY)
+        if not sink.features.token_in_target:
+            pytest.skip("without a token in the target, a repeated batch may arrive twice")
+        for _ in range(2):
+            await sink.write([event("a", 1), event("a", 2)], "token 1")
+        assert await (await opened(ANY)).open() == "token 1"
+        assert numbers_of(received(), "a") == [1, 2]
+
+    async def test_a_process_that_was_replaced_writes_nothing(self, opened: Any, received: Received) -> None:
+        stopped = await opened(ANY)
+        if not stopped.features.token_in_target:
+            pytest.skip("without a token in the target, the log fences the commits of a replaced process")
+        await stopped.write([event("a", 1)], "token 1")
+        successor = await opened(ANY)
+        await successor.write([event("a", 2)], "token 2")
+        for late in ([event("a", 7)], []):
+            with pytest.raises(WriterFenced):
+                await stopped.write(late, "token 3")
+        await successor.write([event("a", 3)], "token 3")
+        assert numbers_of(received(), "a") == [1, 2, 3]
+
+    async def test_what_is_set_aside_is_kept_and_it_begins_again(self, opened: Any, received: Received) -> None:
+        sink = await opened(ANY)
+        set_aside = sink.set_aside if isinstance(sink, SetsAside) else None
+        if set_aside is None:
+            pytest.skip("this sink keeps nothing aside")
+        assert await set_aside() is None
+        await sink.write([event("a", 1)], "token 1")
+        kept = await set_aside()
+        assert kept is not None
+        assert kept.startswith(ANY.name)
+        await sink.write([event("a", 1), event("a", 2)], "token 1")
+        assert numbers_of(received(), "a") == [1, 2]
+        assert await sink.open() == "token 1"
 
     async def test_several_are_written_at_once(self, opened: Any, received: Received) -> None:
         one, other = await opened(KEYED), await opened(ANY)

@@ -66,6 +66,29 @@ class FileSystemSuite(ContractSuite):
         assert files.read("t/head-1") == b"one"
         assert [entry.name for entry in files.entries("t")] == ["head-1"]
 
+    def test_a_file_that_is_replaced_is_read_whole(self, files: FileSystem) -> None:
+        contents = [bytes([number]) * (100 + 900 * number) for number in range(4)]
+        files.write(NAME, contents[0])
+        with ThreadPoolExecutor(1) as pool:
+            writes = [pool.submit(files.write, NAME, content) for content in contents * 4]
+            while not all(write.done() for write in writes):
+                assert files.read(NAME) in contents
+        for write in writes:
+            write.result()
+
+    def test_a_file_that_is_deleted_is_read_whole_or_not_at_all(self, files: FileSystem) -> None:
+        def write_and_delete() -> None:
+            for _ in range(12):
+                files.write(NAME, b"x" * 100)
+                files.delete(NAME)
+
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(write_and_delete)
+            while not done.done():
+                assert files.read(NAME) in (b"x" * 100, None)
+        done.result()
+        assert files.read(NAME) is None
+
     def test_trying_the_place_leaves_nothing(self, files: FileSystem) -> None:
         files.probe("t/_headwater")
         files.probe("t/_headwater")

@@ -11,7 +11,8 @@ class TestSqliteSink(SinkSuite):
     async def refuse(self, tmp_path): ...   # `await refuse(shape, title)`: the target refuses rows with this title
 
 It is run in two ways: by itself, and by a job that fills it while something goes wrong (`sink_delivery`). `refuse` is
-for targets that can be made to refuse a row; without it that is not asked.
+for targets that can be made to refuse a row; without it that is not asked. A sink without the feature `upsert` is made
+of a shape without its key and version, and without `reads_back` a test gives it the `view` that the suite looks with.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from headwater.connectors.spec import TableSink
 from headwater.errors import EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete, WriterFenced
 from headwater.testing.suites.sink_deletes import DeletesSuite
 from headwater.testing.suites.sink_delivery import DeliverySuite
-from headwater.testing.suites.sink_filling import NewSink
+from headwater.testing.suites.sink_filling import NewSink, skip_without_keys
+from headwater.testing.suites.sink_values import ValuesSuite
 
 EDITS = TableShape(
     "edits",
@@ -50,10 +52,14 @@ def delivery(wiki: str, edits: Any, **more: Any) -> Delivery:
 
 
 def edits_of(sink: TableSink) -> dict[str, Any]:
-    return {row[0]: row[2] for row in sink.view(1000).rows}
+    """Wiki → edits; where rows do not replace each other, the most of its rows."""
+    found: dict[str, Any] = {}
+    for row in sink.view(1000).rows:
+        found[row[0]] = row[2] if row[0] not in found else max(found[row[0]], row[2])
+    return found
 
 
-class SinkSuite(DeletesSuite, DeliverySuite):
+class SinkSuite(DeletesSuite, ValuesSuite, DeliverySuite):
     """Subclass it; see the module."""
 
     contracts = (Sink, TableSink, Readable, SetsAside)
@@ -95,6 +101,7 @@ class SinkSuite(DeletesSuite, DeliverySuite):
 
     async def test_the_newest_event_of_a_key_is_its_row(self, new_sink: NewSink) -> None:
         sink = new_sink(EDITS)
+        skip_without_keys(sink)
         await sink.open()
         await sink.write([delivery("enwiki", 1), delivery("dewiki", 1), delivery("enwiki", 2)], "token 1")
         await sink.write([delivery("enwiki", 5)], "token 2")
@@ -143,8 +150,9 @@ class SinkSuite(DeletesSuite, DeliverySuite):
         for bad in (delivery("enwiki", "many"), delivery("enwiki", True), delivery("enwiki", 2**64)):
             with pytest.raises(EventMalformed, match="edits"):
                 sink.check(bad)
-        with pytest.raises(EventMalformed, match="absent"):
-            sink.check(Delivery({"wiki": "enwiki", "edits": 1}))
+        if sink.features.upsert:
+            with pytest.raises(EventMalformed, match="absent"):
+                sink.check(Delivery({"wiki": "enwiki", "edits": 1}))
 
     async def test_tables_of_one_file_keep_their_own_tokens_also_when_written_at_once(self, new_sink: NewSink) -> None:
         edits, lines = new_sink(EDITS), new_sink(LINES)
@@ -267,7 +275,7 @@ class SinkSuite(DeletesSuite, DeliverySuite):
         await sink.open()
         for number in range(3):
             await looking.open()
-            assert looking.view(10).rows_total == min(number, 1)
+            assert edits_of(looking) == ({"enwiki": number - 1} if number else {})
             await sink.write([delivery("enwiki", number)], f"token {number}")
             await looking.close()
         await sink.close()

@@ -9,15 +9,13 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import pytest
-
 from headwater.connectors.contract import Delivery
 from headwater.jobs.job import Job, ToTable
 from headwater.log.contract import Log
 from headwater.processing.stores.attempts import ATTEMPTS_MAX
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.job_kit import JobKit
-from headwater.testing.suites.sink_filling import PAGES, SETTINGS, FillingSuite, NewSink, page
+from headwater.testing.suites.sink_filling import PAGES, SETTINGS, FillingSuite, NewSink, page, skip_without_keys
 
 # Keeps the order of arrival.
 UNVERSIONED = dataclasses.replace(PAGES, name="unversioned", version="")
@@ -100,8 +98,7 @@ class AttemptsSuite(FillingSuite):
         self, log: Log, new_sink: NewSink, faults: Faults
     ) -> None:
         sink = FaultySink(new_sink(UNVERSIONED), faults)
-        if not sink.features.upsert:
-            pytest.skip("this sink replaces nothing")
+        skip_without_keys(sink)
         kit = JobKit(
             Job("table.unversioned", ("pages",), (), ToTable(UNVERSIONED)), log=log, sink=sink, settings=SETTINGS
         )

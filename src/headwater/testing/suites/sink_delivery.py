@@ -6,16 +6,14 @@ Part of `headwater.testing.suites.sink`, which describes how to test a sink.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Column, ColumnType, Delivery, TableShape
+from headwater.connectors.contract import Delivery
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.event import CANARY_DOMAIN
 from headwater.testing.eventually import eventually
@@ -24,13 +22,6 @@ from headwater.testing.job_kit import JobKit
 from headwater.testing.suites.sink_attempts import AttemptsSuite
 from headwater.testing.suites.sink_filling import PAGES, NewSink, Refuse, page
 
-# Versions of each type, the oldest first.
-VERSIONS: dict[ColumnType, list[Any]] = {
-    "integer": list(range(1, 9)),
-    "real": [-1.5, 0.0, 0.25, 3.0, 1e9],
-    "text": [f"2026-01-01T00:00:0{second}{part}Z" for second in range(3) for part in ("", ".25", ".5", ".501")],
-    "timestamp": ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-01-02T03:04:05.678900Z"],
-}
 BACK_OFF_SECONDS = 0.2
 # Bounds only a test that fails.
 SECONDS_MAX = 60.0
@@ -57,42 +48,6 @@ class DeliverySuite(AttemptsSuite):
         assert await self.pages(new_sink) == {"a": 3, "b": 1, "c": 1, "new 2": 1, "new 3": 1}
         assert await kit.runner.lag() == 0
         assert await kit.errors() == []
-
-    @pytest.mark.parametrize("kind", VERSIONS)
-    async def test_the_newest_version_wins_in_whatever_order_and_however_often_events_come(
-        self, new_sink: NewSink, kind: ColumnType
-    ) -> None:
-        chance, versions = random.Random(7), VERSIONS[kind]
-        columns = (Column("title", "text", "title"), Column("version", kind, "version"), Column("text", "text", "text"))
-        sink = new_sink(TableShape("versions", columns, ("title",), version="version"))
-        if not sink.features.upsert:
-            pytest.skip("this sink replaces nothing")
-        await sink.open()
-        revisions = [(title, version) for title in "abc" for version in versions]
-        for batch in range(12):
-            some = [chance.choice(revisions) for _ in range(chance.randrange(1, 9))]
-            some += [(title, versions[-1]) for title in "abc" if batch == 5]
-            events = [{"title": title, "version": version, "text": f"{title} {version}"} for title, version in some]
-            await sink.write([Delivery(event) for event in events], f"token {batch}")
-        newest = {title: (versions[-1], f"{title} {versions[-1]}") for title in "abc"}
-        assert {row[0]: tuple(row[1:]) for row in sink.view(10).rows} == newest
-        await sink.close()
-
-    async def test_of_rows_with_one_version_the_last_one_is_kept(self, new_sink: NewSink) -> None:
-        sink = new_sink(dataclasses.replace(PAGES, name="ties"))
-        if not sink.features.upsert:
-            pytest.skip("this sink replaces nothing")
-        await sink.open()
-        for batch, revisions in enumerate([(1, 1), (1, 2), (2, 2)]):
-            events = [{"title": "a", "rev": rev, "text": f"{batch} {at}"} for at, rev in enumerate(revisions)]
-            await sink.write([Delivery(event) for event in events], f"token {batch}")
-        (row,) = sink.view(10).rows
-        assert row[-1] == "2 1"
-        await sink.close()
-
-    async def test_an_event_without_its_version_is_rejected(self, new_sink: NewSink) -> None:
-        with pytest.raises(EventMalformed, match="version"):
-            new_sink(PAGES).check(Delivery({"title": "a"}))
 
     async def test_only_what_failed_is_written_again(self, kit: JobKit, new_sink: NewSink, faults: Faults) -> None:
         faults.postpones = lambda delivery: delivery.value["title"] in "bd" and len(faults.attempts) < 3
@@ -205,22 +160,4 @@ class DeliverySuite(AttemptsSuite):
             return
         await sink.write([Delivery(page(f"page {text[:100]}", 1, text=text))], "token")
         assert [tuple(row) for row in sink.view(10).rows] == [(f"page {text[:100]}", 1, text)]
-        await sink.close()
-
-    async def test_times_are_kept_to_the_microsecond_in_utc(self, new_sink: NewSink) -> None:
-        columns = (Column("at", "timestamp", "at"), Column("seen", "timestamp", "seen"))
-        sink = new_sink(TableShape("times", columns, ("at",), order="at"))
-        await sink.open()
-        texts = ["2026-03-29T01:30:00+02:00", "2026-03-28T23:30:00.0000010Z", "1969-12-31T23:59:59.999999Z"]
-        await sink.write([Delivery({"at": text, "seen": text}) for text in texts], "token 1")
-        # The same moment, spelled differently.
-        await sink.write([Delivery({"at": "2026-03-28t23:30:00z", "seen": "9999-12-31T23:59:59.999999Z"})], "token 2")
-        assert [tuple(row) for row in sink.view(10).rows] == [
-            ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
-            ("2026-03-28T23:30:00.000000Z", "9999-12-31T23:59:59.999999Z"),
-            ("2026-03-28T23:30:00.000001Z", "2026-03-28T23:30:00.000001Z"),
-        ]
-        for bad in ("yesterday", 1774740600, "2026-13-01T00:00:00Z", "0000-01-01T00:00:00Z"):
-            with pytest.raises(EventMalformed, match="seen"):
-                sink.check(Delivery({"at": texts[0], "seen": bad}))
         await sink.close()

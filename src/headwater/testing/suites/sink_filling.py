@@ -38,9 +38,15 @@ NewSink = Callable[[TableShape], TableSink]
 Refuse = Callable[[TableShape, str], Awaitable[None]]
 
 
+def skip_without_keys(sink: Sink) -> None:
+    """Skip a test of rows that replace each other."""
+    if not sink.features.upsert:
+        pytest.skip("this sink replaces nothing")
+
+
 def page(title: str, rev: int, **more: Any) -> dict[str, Any]:
     """An event of the suite: a revision of a page."""
-    return {"meta": {"id": f"{title}-{rev}"}, "title": title, "rev": rev, **more}
+    return {"meta": {"id": f"{title}-{rev}", "dt": "2026-01-31T12:00:00Z"}, "title": title, "rev": rev, **more}
 
 
 class FillingSuite(ContractSuite):
@@ -87,13 +93,16 @@ class FillingSuite(ContractSuite):
         return kit
 
     async def pages(self, new_sink: NewSink) -> dict[str, Any]:
-        """Title → revision of all rows there are."""
+        """Title → its newest revision in the rows there are."""
         sink = new_sink(PAGES)
         await sink.open()
         try:
             view = sink.view(10_000)
             assert len(view.rows) == view.rows_total
-            return {row[0]: row[1] for row in view.rows}
+            revisions = [(row[0], row[1]) for row in view.rows]
+            # Without keys every revision is a row, and each is there once.
+            assert len(set(revisions)) == len(revisions)
+            return dict(sorted(revisions))
         finally:
             await sink.close()
 
