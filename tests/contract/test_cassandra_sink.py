@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,19 +15,20 @@ from cassandra.policies import ConstantReconnectionPolicy, RoundRobinPolicy
 
 from headwater.connectors.contract import Column, Delivery, TableShape
 from headwater.connectors.registry import sink_spec
-from headwater.connectors.sinks.cassandra import CassandraOptions, CassandraSink, create_statement
+from headwater.connectors.sinks.cassandra import SPEC, CassandraOptions, CassandraSink, create_statement
 from headwater.declaration import Declaration
-from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkUnavailable, WriteIncomplete
+from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkFrozen, SinkUnavailable, WriteIncomplete
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
 from headwater.testing.suites.sink_deletes import NOTES, note, notes_after, notes_of
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, page
+from headwater.testing.suites.sink_evolution import Configured, EvolutionSuite
 from servers.cassandra import CassandraServer
 
 KEYSPACE = "Headwater_test"
 REPLICATION = {"class": "SimpleStrategy", "replication_factor": 1}
 # Their columns have other types in other tests.
 VERSIONS = "versions"
-DIFFERENT = frozenset({VERSIONS, "notes"})
+DIFFERENT = frozenset({VERSIONS, "notes", "evolving"})
 POLL_SECONDS = 0.1
 SECONDS_MAX = 60.0
 
@@ -57,6 +59,22 @@ def options(cassandra: CassandraServer, session: Session) -> Iterator[CassandraO
 @pytest.fixture
 def new_sink(options: CassandraOptions) -> NewSink:
     return lambda shape: CassandraSink(options, shape)
+
+
+class TestCassandraEvolution(EvolutionSuite):
+    implementations = (CassandraSink,)
+
+    @pytest.fixture
+    def configured(self, options: CassandraOptions) -> Configured:
+        return Configured(SPEC, options, Path())
+
+
+def test_a_table_with_another_key_is_not_taken_for_ones_own(options: CassandraOptions, session: Session) -> None:
+    shape = TableShape("other", (Column("a", "text", "a"), Column("b", "text", "b")), ("a",))
+    session.execute(f'CREATE TABLE "{KEYSPACE}".other (a text, b text, PRIMARY KEY (a, b))')
+    with pytest.raises(SinkFrozen, match="primary key a, b"):
+        CassandraSink(options, shape).describe()
+    session.execute(f'DROP TABLE "{KEYSPACE}".other')
 
 
 class TestCassandraSink(SinkSuite):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from headwater.connectors.contract import Delivery, TableShape
-from headwater.connectors.sinks.clickhouse import ClickhouseOptions, ClickhouseSink, create_statement
+from headwater.connectors.sinks.clickhouse import SPEC, ClickhouseOptions, ClickhouseSink, create_statement
 from headwater.errors import SinkUnavailable
 from headwater.testing.suites.sink import SinkSuite
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, Refuse, page
+from headwater.testing.suites.sink_evolution import Configured, EvolutionSuite
 
 
 def ask(url: str, statement: str) -> None:
@@ -47,6 +49,14 @@ class TestClickhouseSink(SinkSuite):
             await asyncio.to_thread(ask, url, statement.replace(") ENGINE", constraint))
 
         return refuse
+
+
+class TestClickhouseEvolution(EvolutionSuite):
+    implementations = (ClickhouseSink,)
+
+    @pytest.fixture
+    def configured(self, url: str) -> Configured:
+        return Configured(SPEC, ClickhouseOptions(url, "headwater_test"), Path())
 
 
 async def test_an_insert_that_comes_again_is_not_executed_twice(new_sink: NewSink) -> None:

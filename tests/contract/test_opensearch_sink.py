@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headwater.connectors.contract import Column, Delivery, TableShape
-from headwater.connectors.sinks.opensearch import OpensearchOptions, OpensearchSink
+from headwater.connectors.sinks.opensearch import SPEC, OpensearchOptions, OpensearchSink
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.testing.suites.sink import EDITS, SinkSuite, delivery, edits_of
 from headwater.testing.suites.sink_delivery import PAGES, NewSink, page
+from headwater.testing.suites.sink_evolution import Configured, EvolutionSuite
 from servers.fixtures import OPTIONAL_SEARCH_SERVERS, ServerSession
 from servers.opensearch import OpensearchServer
 
@@ -37,6 +39,14 @@ class TestOpensearchSink(SinkSuite):
     @pytest.fixture
     def new_sink(self, empty: OpensearchServer) -> NewSink:
         return lambda shape: OpensearchSink(OpensearchOptions(empty.url), shape)
+
+
+class TestOpensearchEvolution(EvolutionSuite):
+    implementations = (OpensearchSink,)
+
+    @pytest.fixture
+    def configured(self, empty: OpensearchServer) -> Configured:
+        return Configured(SPEC, OpensearchOptions(empty.url), Path())
 
 
 @pytest.mark.parametrize("name", OPTIONAL_SEARCH_SERVERS)

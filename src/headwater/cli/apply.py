@@ -13,8 +13,9 @@ import click
 from headwater.cli.console import print_json, say
 from headwater.cli.plan import Declared, ask, load_declared, plan_as_json, project_option, show_plan
 from headwater.cli.table_plan import (
+    Planned,
     PlannedTable,
-    make_tables,
+    make_targets,
     planned_events,
     planned_tables,
     show_tables,
@@ -30,7 +31,7 @@ CHECK_PAUSE_SECONDS = 0.25
 
 
 @click.command(
-    short_help="Create and alter the log's topics and the tables of sinks as declared.",
+    short_help="Create and alter the log's topics and the targets of sinks as declared.",
     epilog="Example:  headwater apply --project my-platform --yes",
 )
 @project_option
@@ -38,7 +39,7 @@ CHECK_PAUSE_SECONDS = 0.25
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object; needs --yes.")
 def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Create the topics that are missing and alter those that differ from their declaration; then the tables of sinks.
+    """Create the topics that are missing and alter those that differ from their declaration; then the targets of sinks.
 
     It shows the plan and asks for confirmation. Partitions are only ever added, and no topic is deleted; of tables
     columns are added, or made wider where nothing is lost. Afterwards the log is compared again. If a declared change
@@ -50,7 +51,7 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     declared = load_declared(project)
     plan = asyncio.run(ask(declared))
     config = declared.platform.config
-    tables, events = planned_tables(config, declared.jobs), planned_events(declared.jobs)
+    tables, events = planned_tables(config, declared.jobs), planned_events(config, declared.jobs)
     shown = {**plan_as_json(plan), **sinks_as_json(tables, events)}
     if not as_json:
         show_plan(plan)
@@ -60,15 +61,16 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
             print_json({**shown, "applied": False})
         return
     refuse_impossible(plan)
-    refuse_impossible_tables(tables)
-    if count := len(plan.changes) + sum(table.is_change for table in tables):
+    targets: Sequence[Planned] = (*tables, *events)
+    refuse_impossible_targets(targets)
+    if count := len(plan.changes) + sum(one.is_change for one in targets):
         if not yes:
             _agree(count)
         if plan.changes:
             asyncio.run(make_changes(declared, plan))
             say(f"{len(plan.changes)} topics are now as declared.")
-        if made := asyncio.run(make_tables(config, declared.jobs, tables)):
-            say(f"{made} tables are now as declared.")
+        if made := asyncio.run(make_targets(config, declared.jobs, targets)):
+            say(f"{made} targets of sinks are now as declared.")
     if as_json:
         print_json({**shown, "applied": True})
 
@@ -80,13 +82,18 @@ def refuse_impossible(plan: TopicPlan) -> None:
         raise ConfigInvalid(f"{one.sentence} Nothing was changed.{more}", hint=one.hint)
 
 
-def refuse_impossible_tables(tables: Sequence[PlannedTable]) -> None:
-    """Raise ConfigInvalid for the first table that cannot be as declared; the plan has listed them all."""
-    for table in tables:
-        if table.action == "impossible":
+def refuse_impossible_targets(targets: Sequence[Planned]) -> None:
+    """Raise ConfigInvalid for the first table or target that cannot be as declared; the plan has listed them all."""
+    for one in targets:
+        if one.action == "impossible" and isinstance(one, PlannedTable):
             raise ConfigInvalid(
-                f"The table {table.name} ({table.place}) cannot be as declared: {table.reason}. Nothing was changed.",
+                f"The table {one.name} ({one.place}) cannot be as declared: {one.reason}. Nothing was changed.",
                 hint="Repair the schema or the table, list the columns of the sink, or give it another `table`.",
+            )
+        if one.action == "impossible":
+            raise ConfigInvalid(
+                f"The sink {one.name} ({one.place}) cannot be as declared: {one.reason}. Nothing was changed.",
+                hint="Repair its target, or what the sink says of it.",
             )
 
 

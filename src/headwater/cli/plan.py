@@ -46,9 +46,9 @@ project_option = click.option(
 def command(context: click.Context, project: Path, as_json: bool) -> None:
     """Compare the log's topics with what the project's streams and jobs declare. Nothing is changed.
 
-    The tables that sinks of stream files fill are compared with those in their targets, and shown with their columns
-    and the statements that create or alter them; the server, or `headwater apply`, runs these. A target that does not
-    answer is shown as such, with what a new table would be. No secret is shown.
+    The tables, indices and topics that sinks of stream files fill are compared with those in their targets, and shown
+    with their columns and what creates or alters them; the server, or `headwater apply`, does this. A target that does
+    not answer is shown as such, with what a new table would be. No secret is shown.
 
     The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 after an error. Topics
     without a declaration are listed; they are never deleted.
@@ -62,16 +62,17 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
             raise
         report_error(error.message, error.hint)
         raise SystemExit(EXIT_UNKNOWN) from None
-    tables, events = planned_tables(declared.platform.config, declared.jobs), planned_events(declared.jobs)
+    config = declared.platform.config
+    tables, events = planned_tables(config, declared.jobs), planned_events(config, declared.jobs)
+    is_changed = any(one.is_change for one in tables) or any(one.is_change for one in events)
     if as_json:
         print_json({**plan_as_json(plan), **sinks_as_json(tables, events)})
     else:
         show_plan(plan)
         show_tables(tables, events)
-        if plan.changes or any(table.is_change for table in tables):
+        if plan.changes or is_changed:
             click.echo("Run `headwater apply` to make these changes.")
-    is_fulfilled = plan.is_fulfilled and not any(table.is_change for table in tables)
-    raise SystemExit(0 if is_fulfilled else EXIT_CHANGES)
+    raise SystemExit(0 if plan.is_fulfilled and not is_changed else EXIT_CHANGES)
 
 
 @dataclass(frozen=True, slots=True)

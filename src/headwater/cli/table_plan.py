@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import click
 
@@ -15,9 +15,10 @@ from headwater.foreign import name_of
 
 if TYPE_CHECKING:
     from headwater.config import Config
-    from headwater.connectors.contract import TableShape
+    from headwater.connectors.contract import Shape, TableShape
     from headwater.connectors.evolution import TableChange
     from headwater.connectors.spec import ConfiguredSink
+    from headwater.connectors.tables import TargetState
     from headwater.jobs.job import Job
 
 LOOKS_AT_ONCE_MAX = 8
@@ -62,7 +63,7 @@ class PlannedTable:
 
 @dataclass(frozen=True, slots=True)
 class PlannedEvents:
-    """A sink that is given whole events."""
+    """A sink that is given whole events. `found`: what there is, `makes`: what `headwater apply` makes there."""
 
     name: str
     stream: str
@@ -70,6 +71,18 @@ class PlannedEvents:
     place: str
     key: Sequence[str]
     version: str
+    action: Action
+    found: str | None = None
+    makes: Sequence[str] = ()
+    reason: str | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether `headwater apply` has something to do, or cannot do it."""
+        return self.action in ("create", "impossible")
+
+
+Planned = PlannedTable | PlannedEvents
 
 
 def planned_tables(config: Config, jobs: Sequence[Job]) -> list[PlannedTable]:
@@ -79,17 +92,41 @@ def planned_tables(config: Config, jobs: Sequence[Job]) -> list[PlannedTable]:
         return list(pool.map(lambda job: _planned(config, job), filling))
 
 
-def planned_events(jobs: Sequence[Job]) -> list[PlannedEvents]:
-    """The sinks that are given whole events."""
-    found = []
-    for job in jobs:
-        writes = job.writes()
-        if writes.events is not None and writes.sink is not None:
-            shape, sink = writes.events, writes.sink
-            found.append(
-                PlannedEvents(shape.name, job.reads()[0], sink.spec.name, sink.place, shape.key, shape.version)
-            )
-    return found
+def planned_events(config: Config, jobs: Sequence[Job]) -> list[PlannedEvents]:
+    """The sinks that are given whole events, with what there is in their targets. Blocks."""
+    given = [job for job in jobs if job.writes().events is not None and job.writes().sink is not None]
+    with ThreadPoolExecutor(LOOKS_AT_ONCE_MAX) as pool:
+        return list(pool.map(lambda job: _planned_events(config, job), given))
+
+
+@dataclass(slots=True)
+class _Look:
+    """What a look at a target has found."""
+
+    action: Action = "not_compared"
+    change: TableChange | None = None
+    state: TargetState | None = None
+    reason: str | None = None
+
+
+def _planned_events(config: Config, job: Job) -> PlannedEvents:
+    writes = job.writes()
+    assert writes.events is not None
+    assert writes.sink is not None
+    shape, sink = writes.events, writes.sink
+    look = _looked(config, sink, shape)
+    return PlannedEvents(
+        name=shape.name,
+        stream=job.reads()[0],
+        connector=sink.spec.name,
+        place=sink.place,
+        key=shape.key,
+        version=shape.version,
+        action=look.action,
+        found=None if look.state is None else look.state.found,
+        makes=() if look.state is None else look.state.makes,
+        reason=look.reason,
+    )
 
 
 def _planned(config: Config, job: Job) -> PlannedTable:
@@ -97,16 +134,14 @@ def _planned(config: Config, job: Job) -> PlannedTable:
     assert writes.table is not None
     assert writes.sink is not None
     sink, shape = writes.sink, writes.table
-    action, change, reason = _compared(config, sink, shape)
+    look = _looked(config, sink, shape)
+    action, statements = look.action, sink.spec.statements(sink.options, shape)
     notes: list[str] = []
-    if change is None:
-        statements = sink.spec.statements(shape)
-    else:
-        shape = change.shape
-        statements = {"create": sink.spec.statements(shape), "alter": sink.spec.alterations(change)}.get(action, ())
-        notes = [f"{column.name} is left out: the contract is {sink.contract}" for column in change.left_out]
-        if action == "alter" and sink.contract == "freeze":
-            notes.append("the sink is frozen until `headwater apply` has changed the table")
+    if look.change is not None:
+        shape = look.change.shape
+        action, statements, notes = _needed(sink, look.change, action)
+    elif look.state is not None:
+        statements, notes = look.state.makes, [look.state.found]
     file = sink.file(config.project_dir)
     return PlannedTable(
         name=shape.name,
@@ -121,29 +156,65 @@ def _planned(config: Config, job: Job) -> PlannedTable:
         version=shape.version,
         statements=statements,
         notes=notes,
-        reason=reason,
+        reason=look.reason,
     )
 
 
-def _compared(config: Config, sink: ConfiguredSink, shape: TableShape) -> tuple[Action, TableChange | None, str | None]:
-    """What is to be done, the change if the target has been looked at, and why something cannot be."""
-    from headwater.connectors.evolution import settled
+def _needed(sink: ConfiguredSink, change: TableChange, action: Action) -> tuple[Action, Sequence[str], list[str]]:
+    """What is to be done for a change, by which statements, and notes. What needs none is done with a batch."""
+    notes = [f"{column.name} is left out: the contract is {sink.contract}" for column in change.left_out]
+    if action == "create":
+        statements = sink.spec.statements(sink.options, change.shape)
+        return (action, statements, notes) if statements else ("none", (), [*notes, "the first batch makes it"])
+    if action == "alter":
+        statements = sink.spec.alterations(sink.options, change)
+        if not statements:
+            names = ", ".join(column.name for column in change.added)
+            return "none", (), [*notes, f"the next batch adds {names}"]
+        if sink.contract == "freeze":
+            notes.append("the sink is frozen until `headwater apply` has changed the table")
+        return action, statements, notes
+    return action, (), notes
 
-    if sink.spec.describe is None:
-        return "not_compared", None, None
+
+def _looked(config: Config, sink: ConfiguredSink, shape: Shape) -> _Look:
+    """What is to be done, as far as the target can be looked at."""
+    from headwater.connectors.contract import EventShape, TableShape
+    from headwater.errors import SinkFrozen
+
     secrets: Mapping[str, Any] = {}
     try:
         secrets = config.dereferenced(sink.references, f"{sink.place}: the sink of {shape.name}")
-        present = sink.described(shape, secrets, config.project_dir)
+        match shape:
+            case TableShape() if sink.spec.describe is not None:
+                return _compared(config, sink, shape, secrets)
+            case TableShape() | EventShape():
+                state = sink.state(shape, secrets, config.project_dir)
+            case _:
+                assert_never(shape)
+    except SinkFrozen as error:
+        return _Look("impossible", reason=_shown(error.message, secrets))
     except HeadwaterError as error:
-        return "unreachable", None, _shown(error.message, secrets)
+        return _Look("unreachable", reason=_shown(error.message, secrets))
     except Exception as error:
-        return "unreachable", None, _shown(f"{name_of(error)}: {error}", secrets)
+        return _Look("unreachable", reason=_shown(f"{name_of(error)}: {error}", secrets))
+    if state is None:
+        return _Look()
+    action: Action = "impossible" if state.problem else "create" if state.makes else "none"
+    return _Look(action, state=state, reason=state.problem)
+
+
+def _compared(config: Config, sink: ConfiguredSink, shape: TableShape, secrets: Mapping[str, Any]) -> _Look:
+    """The change that a table needs. Raises SinkUnavailable, ExtraMissing."""
+    from headwater.connectors.evolution import settled
+
+    present = sink.described(shape, secrets, config.project_dir)
     # People who plan and apply a change agree to it, so that it is not what freezes the sink.
-    change = settled("evolve" if sink.contract == "freeze" else sink.contract, shape, present)
+    contract = "evolve" if sink.contract == "freeze" else sink.contract
+    change = settled(contract, shape, present, widens=sink.widens(shape, secrets, config.project_dir))
     if change.conflicts:
-        return "impossible", change, "; ".join(change.conflicts)
-    return "create" if change.is_new else "alter" if change.is_needed else "none", change, None
+        return _Look("impossible", change, reason="; ".join(change.conflicts))
+    return _Look("create" if change.is_new else "alter" if change.is_needed else "none", change)
 
 
 def _within(path: Path, project: Path) -> str:
@@ -184,26 +255,39 @@ def show_tables(tables: Sequence[PlannedTable], events: Sequence[PlannedEvents])
         for statement in table.statements:
             click.secho(f"           {statement}", fg="cyan")
     for one in events:
-        click.echo(f"  events Sink {one.name}: {one.connector}, is given the events of {one.stream} ({one.place})")
+        _show_events(one)
 
 
-async def make_tables(config: Config, jobs: Sequence[Job], tables: Sequence[PlannedTable]) -> int:
-    """Create and alter the tables that need it, as planned; returns how many.
+def _show_events(one: PlannedEvents) -> None:
+    sign, colour = ("  events ", "white") if one.action in ("none", "not_compared") else _SIGNS[one.action]
+    click.secho(sign, fg=colour, nl=False)
+    click.echo(f"Sink {one.name}: {one.connector}, is given the events of {one.stream} ({one.place})")
+    if one.reason is not None:
+        what = "cannot be reached" if one.action == "unreachable" else "cannot be as declared"
+        click.secho(f"           {what}: {one.reason}", fg="red")
+    elif one.found is not None:
+        click.echo(f"           {one.found}")
+    for made in one.makes:
+        click.secho(f"           {made}", fg="cyan")
 
-    Raises SinkUnavailable, SinkFrozen, ExtraMissing, each with the name of the table.
+
+async def make_targets(config: Config, jobs: Sequence[Job], planned: Sequence[Planned]) -> int:
+    """Create and alter what the sinks need in their targets, as planned; returns how many.
+
+    Raises SinkUnavailable, SinkFrozen, ExtraMissing, each with the name of the table or sink.
     """
     from headwater.processing.hosting.files import sink_of
 
-    needed = {table.name for table in tables if table.action in ("create", "alter")}
+    needed = {one.name for one in planned if one.action in ("create", "alter")}
     for job in jobs:
         writes = job.writes()
-        if writes.table is None or writes.sink is None or writes.table.name not in needed:
+        if writes.target is None or writes.sink is None or writes.target.name not in needed:
             continue
         sink = sink_of(config, job, changes_agreed=True)
         try:
             await sink.open()
         except HeadwaterError as error:
-            error.message = f"{writes.table.name}: {error.message}"
+            error.message = f"{writes.target.name}: {error.message}"
             raise
         finally:
             await sink.close()

@@ -49,8 +49,11 @@ class TableChange:
         return self.is_new or bool(self.added or self.widened)
 
 
-def change_of(wanted: TableShape, present: PresentTable | None) -> TableChange:
-    """What a table that is `present` needs to hold what is wanted; None: it does not exist."""
+def change_of(wanted: TableShape, present: PresentTable | None, *, widens: bool = True) -> TableChange:
+    """What a table that is `present` needs to hold what is wanted; None: it does not exist.
+
+    `widens`: whether the target can give columns a wider type.
+    """
     if present is None:
         return TableChange(wanted, is_new=True)
     columns, added, widened, conflicts = [], [], [], []
@@ -64,7 +67,7 @@ def change_of(wanted: TableShape, present: PresentTable | None) -> TableChange:
             found = _kept(column.type, there.holds)
             if found is not None:
                 kept = found
-            elif not is_key and any(column.type in WIDER.get(kind, ()) for kind in there.holds):
+            elif widens and not is_key and any(column.type in WIDER.get(kind, ()) for kind in there.holds):
                 widened.append(column)
             else:
                 words = f"is {there.type} in the table and {column.type} in the events ({column.path})"
@@ -98,9 +101,11 @@ def without_change(wanted: TableShape, present: PresentTable) -> TableChange:
     return TableChange(dataclasses.replace(wanted, columns=tuple(columns), order=order), left_out=tuple(left_out))
 
 
-def settled(contract: Contract, wanted: TableShape, present: PresentTable | None) -> TableChange:
-    """What becomes of the table by the contract; a change with conflicts freezes the sink."""
-    change = change_of(wanted, present)
+def settled(
+    contract: Contract, wanted: TableShape, present: PresentTable | None, *, widens: bool = True
+) -> TableChange:
+    """What becomes of the table by the contract; a change with conflicts freezes the sink. `widens`: `change_of`."""
+    change = change_of(wanted, present, widens=widens)
     match contract:
         case "evolve":
             return change

@@ -77,7 +77,8 @@ class Target:
             present = self.configured.described(wanted, self.secrets, self.directory)
         else:
             present = None if before is None else present_as(before)
-        return settled(self.configured.contract, wanted, present)
+        widens = self.configured.widens(wanted, self.secrets, self.directory)
+        return settled(self.configured.contract, wanted, present, widens=widens)
 
 
 class EvolvingSink:

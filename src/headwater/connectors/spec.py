@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from headwater.connectors.contract import PresentTable, Readable, Shape, Sink, SinkFeatures, TableShape
+from headwater.connectors.contract import PresentTable, Readable, Shape, Sink, SinkFeatures, TableShape, Widens
 from headwater.connectors.evolution import Contract, TableChange
 from headwater.connectors.references import read_options, secret_options
+from headwater.connectors.tables import TargetState
 from headwater.declaration import Declaration, KeyPath
 
 # Whether a sink is given rows with columns, as a `TableShape` says, or whole events, as an `EventShape` says.
@@ -42,10 +43,15 @@ class SinkSpec:
 
     `options` is a dataclass of `settings.setting` fields; `make(options, shape, directory)` returns a closed sink, with
     relative paths in the project's directory; `shape` is a TableShape for a sink of the form "table", an EventShape for
-    "events". `extra` is the one of headwater that installs its driver. `statements` are those that create a table in
-    the target, `alterations` those that change one. `describe(options, shape, directory)` looks at the target, without
-    changing anything, and blocks: the columns of the table, None if there is none; it raises SinkUnavailable. Without
-    it nobody asks what the table has. `file` is the path, among the options, of the local file that it fills. `example`
+    "events". `extra` is the one of headwater that installs its driver.
+
+    `describe(options, shape, directory)` looks at the target, without changing anything, and blocks: the columns of the
+    table, None if there is none; it raises SinkUnavailable. `statements(options, shape)` are those that create a table
+    in the target, `alterations(options, change)` those that change one; in the options secrets are references. Without
+    statements the first batch makes and changes what is needed. `target(options, shape, directory)` is the same as
+    `describe` for a target without columns. With neither of them nobody asks what the target has.
+
+    `file` is the path, among the options, of the local file that it fills. `example`
     are the options of an example, as YAML in one line, such as `path: var/orders.db`. `batch` is what it writes at
     once, unless a stream file says otherwise.
     """
@@ -56,10 +62,11 @@ class SinkSpec:
     make: Callable[[Any, Any, Path], Sink]
     features: SinkFeatures
     extra: str | None = None
-    statements: Callable[[TableShape], Sequence[str]] = lambda shape: ()
+    statements: Callable[[Any, TableShape], Sequence[str]] = lambda options, shape: ()
     file: Callable[[Any], str] | None = None
     describe: Callable[[Any, TableShape, Path], PresentTable | None] | None = None
-    alterations: Callable[[TableChange], Sequence[str]] = lambda change: ()
+    alterations: Callable[[Any, TableChange], Sequence[str]] = lambda options, change: ()
+    target: Callable[[Any, Any, Path], TargetState] | None = None
     form: Form = "table"
     example: str = ""
     batch: BatchDefaults = BatchDefaults()
@@ -109,6 +116,19 @@ class ConfiguredSink:
         if self.spec.describe is None:
             return None
         return self.spec.describe(self._with(secrets), shape, directory)
+
+    def widens(self, shape: TableShape, secrets: Mapping[str, Any], directory: Path) -> bool:
+        """Whether columns of its table can be given a wider type."""
+        return isinstance(self.made(shape, secrets, directory), Widens)
+
+    def state(self, shape: Shape, secrets: Mapping[str, Any], directory: Path) -> TargetState | None:
+        """What there is in a target without columns; None if it cannot be asked. Blocks.
+
+        Raises SinkUnavailable, ExtraMissing.
+        """
+        if self.spec.target is None:
+            return None
+        return self.spec.target(self._with(secrets), shape, directory)
 
     def _with(self, secrets: Mapping[str, Any]) -> Any:
         return dataclasses.replace(self.options, **secrets) if secrets else self.options

@@ -50,12 +50,17 @@ def _require_exact(dialect: Dialect[C], connection: C, shape: TableShape, column
         name = quoted([column.name])
         inexact = f"SELECT 1 FROM {table} WHERE {name} > {EXACT_MAX} OR {name} < -{EXACT_MAX} LIMIT 1"
         if connection.execute(inexact).fetchone() is not None:
-            raise SinkFrozen(
-                f"The table {shape.name} cannot hold its events: the column {column.name} is to become {column.type},"
-                f" and has integers beyond {EXACT_MAX}, which would lose their last digits.",
-                hint="Give the field another name in the schema, or list the columns of the sink and leave it out.",
-                back_off_seconds=FROZEN_PAUSE_SECONDS,
-            )
+            raise inexact_error(shape, column)
+
+
+def inexact_error(shape: TableShape, column: Column) -> SinkFrozen:
+    """That a column has integers which its wider type would change."""
+    return SinkFrozen(
+        f"The table {shape.name} cannot hold its events: the column {column.name} is to become {column.type},"
+        f" and has integers beyond {EXACT_MAX}, which would lose their last digits.",
+        hint="Give the field another name in the schema, or list the columns of the sink and leave it out.",
+        back_off_seconds=FROZEN_PAUSE_SECONDS,
+    )
 
 
 def _widening(dialect: Dialect[C], shape: TableShape, column: Column) -> str:

@@ -1,4 +1,4 @@
-"""A view of a table for people: its columns, some rows, and their total number."""
+"""What people are shown of a target: some rows of a table, and the state of what has no columns."""
 
 from __future__ import annotations
 
@@ -15,3 +15,16 @@ class TableView:
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
     rows_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """What a look at a target without columns has found: `found`, a sentence.
+
+    `makes`: what opening the sink makes there, each as a statement or in words; nothing if all is there, or if nothing
+    is made in advance. `problem`: why the sink cannot be opened as it is configured.
+    """
+
+    found: str
+    makes: tuple[str, ...] = ()
+    problem: str | None = None

@@ -39,6 +39,15 @@ class FileOptions(StorageOptions):
     time: str = setting("meta.dt", "The dotted path of that time.")
 
 
+def newest_commit(name: str, options: FileOptions, directory: Path) -> Head | None:
+    """The last commit of the files of a sink; None if there are none. Blocks. Raises SinkUnavailable."""
+    files = file_system(options.location, options, directory)
+    try:
+        return TableDirectory(files, name).newest()
+    finally:
+        files.close()
+
+
 @dataclass(frozen=True, slots=True)
 class FileForm:
     """What a file holds: the row of an event, and the format and facts for a table whose last commit is known.

@@ -14,13 +14,22 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cassandra
 from cassandra import cluster, concurrent, connection, policies, protocol
 from cassandra.auth import PlainTextAuthProvider
 
-from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import (
+    Column,
+    ColumnType,
+    Delivery,
+    PresentColumn,
+    PresentTable,
+    SinkFeatures,
+    TableShape,
+)
+from headwater.connectors.evolution import TableChange
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.rows import batch_of, checked_row
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
@@ -28,7 +37,7 @@ from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.sql_dialect import quoted
 from headwater.connectors.tables import TableView
 from headwater.connectors.whole_versions import whole_version
-from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkUnavailable
+from headwater.errors import ConfigInvalid, EventMalformed, JobInvalid, SinkFrozen, SinkUnavailable
 from headwater.settings import REQUIRED, setting
 from headwater.times import time_us
 
@@ -98,6 +107,13 @@ class CassandraOptions:
         """Host and port of each."""
         pairs = [host.partition(":") for host in self.hosts]
         return [(host, int(port or PORT)) for host, _, port in pairs]
+
+
+class _Present(NamedTuple):
+    """A column that the table has: its type, and what it is in the primary key."""
+
+    type: str
+    kind: str
 
 
 class CassandraSink:
@@ -177,6 +193,23 @@ class CassandraSink:
         return sorted_view(self.shape, rows[:size], total, rows_max, order)
 
     def _connect(self) -> None:
+        """Create what is absent: the keyspace, if it is known how, the table, and its columns."""
+        session = self._connected()
+        for statement in created(self._options, self.shape):
+            session.execute(statement)
+        there = self._columns(session)
+        for column in self.shape.columns:
+            if column.name not in there:
+                session.execute(add_statement(self._options, self.shape, column))
+        self._insert = session.prepare(self._insert_statement())
+        self._insert.is_idempotent = True
+        if self.shape.delete_when:
+            self._delete = session.prepare(self._delete_statement())
+            self._delete.is_idempotent = True
+        self._session = session
+
+    def _connected(self) -> Any:
+        """A session of a new cluster."""
         options = self._options
         inner = (
             policies.DCAwareRoundRobinPolicy(options.datacenter) if options.datacenter else policies.RoundRobinPolicy()
@@ -200,27 +233,47 @@ class CassandraSink:
             reconnection_policy=policies.ConstantReconnectionPolicy(RECONNECT_SECONDS, max_attempts=None),
             **arguments,
         )
-        session = self._cluster.connect()
-        self._create(session)
-        self._insert = session.prepare(self._insert_statement())
-        self._insert.is_idempotent = True
-        if self.shape.delete_when:
-            self._delete = session.prepare(self._delete_statement())
-            self._delete.is_idempotent = True
-        self._session = session
+        return self._cluster.connect()
 
-    def _create(self, session: Any) -> None:
-        """Create what is absent: the keyspace, if it is known how, the table, and its columns."""
-        options, shape = self._options, self.shape
-        if options.replication:
-            how = ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in options.replication.items())
-            session.execute(f"CREATE KEYSPACE IF NOT EXISTS {quoted([options.keyspace])} WITH replication = {{{how}}}")
-        session.execute(create_statement(shape, options.keyspace, options.partition))
-        query = "SELECT column_name FROM system_schema.columns WHERE keyspace_name = %s AND table_name = %s"
-        there = {row[0] for row in session.execute(query, (options.keyspace, shape.name))}
-        for column in shape.columns:
-            if column.name not in there:
-                session.execute(f"ALTER TABLE {self._table} ADD {quoted([column.name])} {TYPES[column.type]}")
+    def describe(self) -> PresentTable | None:
+        """The columns that the table has; None if there is none. Changes nothing, and needs no open sink. Blocks.
+
+        Raises SinkFrozen if its primary key is another one.
+        """
+        with self._translated():
+            try:
+                session = self._connected()
+                if not self._options.replication:
+                    self._require_keyspace(session)
+                columns = self._columns(session)
+            finally:
+                there, self._cluster = self._cluster, None
+                if there is not None:
+                    there.shutdown()
+        wanted = self.shape.key or (EVENT_COLUMN,)
+        primary = [name for name, column in columns.items() if column.kind in ("partition_key", "clustering")]
+        if columns and set(primary) != set(wanted):
+            raise SinkFrozen(
+                f"The table {self._place} has the primary key {', '.join(primary)}, and its rows are to be identified"
+                f" by {', '.join(wanted)}.",
+                hint="Give the sink the key of the table, or another `table`.",
+            )
+        return {name: PresentColumn(column.type, holds(column.type)) for name, column in columns.items()} or None
+
+    def _require_keyspace(self, session: Any) -> None:
+        keyspace = self._options.keyspace
+        query = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
+        if not list(session.execute(query, (keyspace,))):
+            raise SinkUnavailable(
+                f"There is no keyspace {keyspace} at {', '.join(self._options.hosts)}.",
+                hint="Create it, or give the sink `replication`, so that it does.",
+            )
+
+    def _columns(self, session: Any) -> dict[str, _Present]:
+        """The columns of the table by name; nothing if there is no table."""
+        query = "SELECT column_name, type, kind FROM system_schema.columns WHERE keyspace_name = %s AND table_name = %s"
+        rows = session.execute(query, (self._options.keyspace, self.shape.name))
+        return {name: _Present(kind, part) for name, kind, part in rows}
 
     def _insert_statement(self) -> str:
         names = [*(() if self.shape.key else (EVENT_COLUMN,)), *self.shape.column_names]
@@ -282,6 +335,31 @@ class CassandraSink:
             raise SinkUnavailable(f"The table {self._place}: {_said(error)}") from error
 
 
+def created(options: CassandraOptions, shape: TableShape) -> list[str]:
+    """The statements that create the keyspace, if it is known how, and the table, where they are absent."""
+    statements = []
+    if options.replication:
+        how = ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in options.replication.items())
+        keyspace = quoted([options.keyspace])
+        statements.append(f"CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {{{how}}}")
+    return [*statements, create_statement(shape, options.keyspace, options.partition)]
+
+
+def add_statement(options: CassandraOptions, shape: TableShape, column: Column) -> str:
+    """The statement that adds a column."""
+    table = f"{quoted([options.keyspace])}.{quoted([shape.name])}"
+    return f"ALTER TABLE {table} ADD {quoted([column.name])} {TYPES[column.type]}"
+
+
+def holds(kind: str) -> frozenset[ColumnType] | None:
+    """The types of column that a type of Cassandra is used for; None if it is none of ours."""
+    return frozenset(ours for ours, name in TYPES.items() if name == kind) or None
+
+
+def _alterations(options: CassandraOptions, change: TableChange) -> list[str]:
+    return [add_statement(options, change.shape, column) for column in change.added]
+
+
 def create_statement(shape: TableShape, keyspace: str, partition: Sequence[str]) -> str:
     """The statement that creates the table where it is absent."""
     columns = [f"{quoted([column.name])} {TYPES[column.type]}" for column in shape.columns]
@@ -321,6 +399,9 @@ SPEC = SinkSpec(
     options=CassandraOptions,
     make=lambda options, shape, directory: CassandraSink(options, shape),
     features=FEATURES,
+    statements=created,
+    describe=lambda options, shape, directory: CassandraSink(options, shape).describe(),
+    alterations=_alterations,
     extra="cassandra",
     example="hosts: [localhost], keyspace: shop",
     batch=BatchDefaults(rows_max=2000),

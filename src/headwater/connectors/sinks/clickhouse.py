@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,21 @@ from typing import Any
 
 import httpx
 
-from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import (
+    Column,
+    ColumnType,
+    Delivery,
+    PresentColumn,
+    PresentTable,
+    SinkFeatures,
+    TableShape,
+)
 from headwater.connectors.credentials import refuse_credentials
+from headwater.connectors.evolution import TableChange
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.rows import batch_of, checked_row
 from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.connectors.sql_columns import EXACT_MAX, inexact_error
 from headwater.connectors.sql_dialect import order_by, quoted
 from headwater.connectors.tables import TableView
 from headwater.connectors.whole_versions import whole_version
@@ -43,6 +54,8 @@ VERSION, DELETED = "_version", "_deleted"
 # Inserts of the last batches are recognised when they come again.
 DEDUPLICATED_INSERTS = 100
 BUSY_BACK_OFF_SECONDS = 1.0
+# A type around another one.
+_WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)")
 # The codes by which ClickHouse refuses rows for what they are: types, sizes, constraints.
 REFUSALS = frozenset((6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 349, 469))
 
@@ -83,8 +96,7 @@ class ClickhouseSink:
         try:
             await self._ask(create_statement(self.shape, self._options.database))
             for column in self.shape.columns:
-                added = f"ADD COLUMN IF NOT EXISTS {quoted([column.name])} {_type(self.shape, column)}"
-                await self._ask(f"ALTER TABLE {self._table} {added}")
+                await self._ask(add_statement(self.shape, column, self._options.database))
         except BaseException:
             await self.close()
             raise
@@ -144,6 +156,26 @@ class ClickhouseSink:
             total = _answered(client.post("", content=f"SELECT count() FROM {source} FORMAT TabSeparated"))
         found = [tuple(json.loads(line)) for line in rows.split("\n") if line]
         return TableView(self.shape.name, self.shape.column_names, found, int(total))
+
+    async def widen(self, columns: Sequence[Column]) -> None:
+        for column in columns:
+            name = quoted([column.name])
+            with self._translated():
+                where = f"{name} > {EXACT_MAX} OR {name} < -{EXACT_MAX}"
+                count = f"SELECT count() FROM {self._table} WHERE {where} FORMAT TabSeparated"
+                if int(_answered(await self._opened().post("", content=count))):
+                    raise inexact_error(self.shape, column)
+        for column in columns:
+            await self._ask(widen_statement(self.shape, column, self._options.database))
+
+    def describe(self) -> PresentTable | None:
+        """The columns that the table has; None if there is none. Changes nothing, and needs no open sink. Blocks."""
+        where = f"database = {_literal(self._options.database)} AND table = {_literal(self.shape.name)}"
+        query = f"SELECT name, type FROM system.columns WHERE {where} ORDER BY position FORMAT JSONCompactEachRow"
+        with httpx.Client(**self._arguments()) as client, self._translated():
+            lines = _answered(client.post("", content=query)).split("\n")
+        found = dict(json.loads(line) for line in lines if line)
+        return {name: PresentColumn(kind, holds(kind)) for name, kind in found.items()} or None
 
     def _line(self, names: Sequence[str], values: Sequence[Any], *, is_deleted: bool) -> bytes:
         row = dict(zip(names, values, strict=True))
@@ -218,9 +250,35 @@ def create_statement(shape: TableShape, database: str) -> str:
     )
 
 
+def add_statement(shape: TableShape, column: Column, database: str) -> str:
+    """The statement that adds a column where it is absent."""
+    table = f"{quoted([database])}.{quoted([shape.name])}"
+    return f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted([column.name])} {_type(shape, column)}"
+
+
+def widen_statement(shape: TableShape, column: Column, database: str) -> str:
+    """The statement that gives a column another type, and ends when all values have it."""
+    table = f"{quoted([database])}.{quoted([shape.name])}"
+    changed = f"MODIFY COLUMN {quoted([column.name])} {_type(shape, column)}"
+    return f"ALTER TABLE {table} {changed} SETTINGS mutations_sync = 2"
+
+
+def holds(kind: str) -> frozenset[ColumnType] | None:
+    """The types of column that a type of ClickHouse is used for; None if it is none of ours."""
+    plain = kind
+    while (inner := _WRAPPED.fullmatch(plain)) is not None:
+        plain = inner[1]
+    return frozenset(ours for ours, name in TYPES.items() if name == plain) or None
+
+
 def _type(shape: TableShape, column: Column) -> str:
     kind = TYPES[column.type]
     return kind if column.name in shape.key else f"Nullable({kind})"
+
+
+def _alterations(options: ClickhouseOptions, change: TableChange) -> list[str]:
+    added = [add_statement(change.shape, column, options.database) for column in change.added]
+    return added + [widen_statement(change.shape, column, options.database) for column in change.widened]
 
 
 def _literal(text: str) -> str:
@@ -234,6 +292,9 @@ SPEC = SinkSpec(
     options=ClickhouseOptions,
     make=lambda options, shape, directory: ClickhouseSink(options, shape),
     features=FEATURES,
+    statements=lambda options, shape: [create_statement(shape, options.database)],
+    describe=lambda options, shape, directory: ClickhouseSink(options, shape).describe(),
+    alterations=_alterations,
     example="url: http://localhost:8123",
     batch=BatchDefaults(rows_max=50_000, bytes_max=33_554_432, seconds_max=5.0),
 )

@@ -140,11 +140,11 @@ SPEC = SinkSpec(
     options=DuckdbOptions,
     make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
     features=SQL_FEATURES,
-    statements=lambda shape: [DuckdbDialect(Path()).create_table(shape)],
+    statements=lambda options, shape: [DuckdbDialect(Path()).create_table(shape)],
     describe=lambda options, shape, directory: present_columns(
         DuckdbDialect(Path()), DuckdbSink(directory / options.path, shape).describe()
     ),
-    alterations=lambda change: alterations(DuckdbDialect(Path()), change),
+    alterations=lambda options, change: alterations(DuckdbDialect(Path()), change),
     file=lambda options: str(options.path),
     example="path: var/orders.duckdb",
     extra="duckdb",

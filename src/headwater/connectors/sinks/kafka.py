@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from headwater.connectors.contract import Delivery, EventShape, SinkFeatures
 from headwater.connectors.kafka.client import DENIED, NOT_THERE, check_settings, client_settings, error_in, log, said
 from headwater.connectors.rows import is_delete
 from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.connectors.tables import TargetState
 from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.event import encode_json, get_path
 from headwater.settings import REQUIRED, setting
@@ -55,7 +59,24 @@ class KafkaOptions:
     """The options of a Kafka sink."""
 
     servers: tuple[str, ...] = setting(REQUIRED, "`HOST:PORT` of some brokers.")
-    topic: str = setting(REQUIRED, "The topic. It must exist: partitions, replicas and retention are its owner's.")
+    topic: str = setting(
+        REQUIRED,
+        "The topic. It must exist, unless `partitions` is given: partitions, replicas and retention are its owner's.",
+    )
+    partitions: int | None = setting(
+        None,
+        "How many partitions the topic is created with where it is absent; null: it is not created. A topic that exists"
+        " is left as it is.",
+        at_least=1,
+    )
+    replicas: int | None = setting(
+        None,
+        "How many replicas of each partition it is created with; null: as many as the brokers' default.",
+        at_least=1,
+    )
+    topic_settings: Mapping[str, Any] = setting(
+        {}, "The settings that it is created with, such as `cleanup.policy: compact`."
+    )
     user: str | None = setting(None, "The user to log in as, by SASL.")
     password: str | None = setting(None, "The password of the user.", secret=True)
     settings: Mapping[str, Any] = setting(
@@ -119,17 +140,75 @@ class KafkaSink:
             await asyncio.to_thread(producer.flush, POLL_SECONDS)
 
     def _connected(self) -> Producer:
-        options = self._options
-        try:
+        with self._translated():
             producer = Producer(self._client_settings(), logger=log)
-            metadata = producer.list_topics(options.topic, timeout=options.timeout_seconds)
+            there = self._metadata(producer)
+            if there.error is not None and there.error.code() in NOT_THERE and self._options.partitions is not None:
+                self._create(self._options.partitions)
+                there = self._awaited(producer)
+        if there.error is not None:
+            raise self._unavailable(there.error)
+        return producer
+
+    def state(self) -> TargetState:
+        """What the topic has. Changes nothing, and needs no open sink. Blocks."""
+        options = self._options
+        with self._translated():
+            there = self._metadata(Producer(self._client_settings(), logger=log))
+        if there.error is None:
+            replicas = max((len(one.replicas) for one in there.partitions.values()), default=0)
+            counted = f"{len(there.partitions)} partitions, {replicas} replicas"
+            kept = f", and not {options.partitions}: it is left as it is"
+            differs = options.partitions is not None and options.partitions != len(there.partitions)
+            return TargetState(f"the topic {options.topic} has {counted}{kept if differs else ''}")
+        if there.error.code() not in NOT_THERE:
+            raise self._unavailable(there.error)
+        found = f"the topic {options.topic} does not exist"
+        if options.partitions is None:
+            return TargetState(found, problem=f"{found}; create it, or give the sink `partitions`, so that it does")
+        copies = "the default number of" if options.replicas is None else str(options.replicas)
+        settings = "".join(f", {name} {value}" for name, value in options.topic_settings.items())
+        made = f"topic {options.topic}: {options.partitions} partitions, {copies} replicas{settings}"
+        return TargetState(found, makes=(made,))
+
+    def _metadata(self, producer: Producer) -> Any:
+        options = self._options
+        return producer.list_topics(options.topic, timeout=options.timeout_seconds).topics[options.topic]
+
+    def _awaited(self, producer: Producer) -> Any:
+        """What the brokers say of a new topic as soon as all of them know it, or when time is up."""
+        until = time.monotonic() + self._options.timeout_seconds
+        while (there := self._metadata(producer)).error is not None and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+        return there
+
+    def _create(self, partitions: int) -> None:
+        """Create the topic. Raises KafkaException, and nothing if another process has created it since."""
+        options = self._options
+        new = NewTopic(
+            options.topic,
+            partitions,
+            -1 if options.replicas is None else options.replicas,
+            config={name: setting_text(value) for name, value in options.topic_settings.items()},
+        )
+        admin = AdminClient(self._client_settings(), logger=log)
+        [created] = admin.create_topics([new], request_timeout=options.timeout_seconds).values()
+        try:
+            created.result(options.timeout_seconds)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except KafkaException as error:
             raise self._unavailable(error.args[0]) from error
+        except TimeoutError as error:
+            raise self._unavailable("no answer") from error
         except (ValueError, TypeError) as error:
             raise ConfigInvalid(f"The sink {self.shape.name}: {error}.") from None
-        if (missing := metadata.topics[options.topic].error) is not None:
-            raise self._unavailable(missing)
-        return producer
 
     def _client_settings(self) -> dict[str, Any]:
         return client_settings(
@@ -187,10 +266,15 @@ class KafkaSink:
         topic, servers = self._options.topic, ",".join(self._options.servers)
         found, hint = error_in(error), None
         if found is not None and found.code() in NOT_THERE:
-            hint = "Create the topic; it is found without a restart."
+            hint = "Create the topic, which is found without a restart, or give the sink `partitions`, so that it does."
         elif found is not None and found.code() in DENIED:
             hint = "Check `user`, `password` and `settings`, and whether the user may write to the topic."
         return SinkUnavailable(f"The topic {topic} at {servers}: {said(error)}.", hint=hint)
+
+
+def setting_text(value: Any) -> str:
+    """The value of a setting of a topic, as Kafka reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 SPEC = SinkSpec(
@@ -199,6 +283,7 @@ SPEC = SinkSpec(
     options=KafkaOptions,
     make=lambda options, shape, directory: KafkaSink(options, shape),
     features=FEATURES,
+    target=lambda options, shape, directory: KafkaSink(options, shape).state(),
     extra="kafka",
     form="events",
     example="servers: localhost:9092, topic: orders",

@@ -403,11 +403,11 @@ SPEC = SinkSpec(
     options=MysqlOptions,
     make=MysqlSink,
     features=SQL_FEATURES,
-    statements=lambda shape: [MysqlDialect(MysqlOptions("mysql://localhost/database")).create_table(shape)],
+    statements=lambda options, shape: [MysqlDialect(MysqlOptions("mysql://localhost/database")).create_table(shape)],
     describe=lambda options, shape, directory: present_columns(
         MysqlDialect(options), MysqlSink(options, shape, directory).describe()
     ),
-    alterations=lambda change: alterations(MysqlDialect(MysqlOptions("mysql://localhost/database")), change),
+    alterations=lambda options, change: alterations(MysqlDialect(MysqlOptions("mysql://localhost/database")), change),
     example='dsn: "${env:ORDERS_DSN}"',
     extra="mysql",
 )

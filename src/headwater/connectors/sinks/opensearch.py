@@ -19,8 +19,17 @@ from typing import Any, NamedTuple
 import opensearchpy
 from opensearchpy import exceptions
 
-from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import (
+    Column,
+    ColumnType,
+    Delivery,
+    PresentColumn,
+    PresentTable,
+    SinkFeatures,
+    TableShape,
+)
 from headwater.connectors.credentials import refuse_credentials
+from headwater.connectors.evolution import TableChange
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.row_keys import bounded_key_text
 from headwater.connectors.rows import batch_of, checked_row
@@ -51,6 +60,17 @@ FIELDS: Mapping[ColumnType, Mapping[str, Any]] = {
     "json": {"type": "object", "enabled": False},
     # It is searched to the millisecond; the document has all of it.
     "timestamp": {"type": "date"},
+}
+# The types of column whose values a field of a type takes; of others that is not known.
+HOLDS: Mapping[str, frozenset[ColumnType]] = {
+    "text": frozenset({"text", "timestamp"}),
+    "keyword": frozenset({"text", "timestamp"}),
+    "long": frozenset({"integer"}),
+    "double": frozenset({"real"}),
+    "boolean": frozenset({"boolean"}),
+    "date": frozenset({"timestamp"}),
+    "date_nanos": frozenset({"timestamp"}),
+    "object, not searched": frozenset({"json"}),
 }
 
 
@@ -99,7 +119,7 @@ class OpensearchSink:
 
     def __init__(self, options: OpensearchOptions, shape: TableShape) -> None:
         self.shape = shape
-        self.index = options.index or shape.name.lower()
+        self.index = _index(options, shape)
         self._options = options
         self._key_at = [shape.column_names.index(name) for name in shape.key]
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
@@ -162,24 +182,39 @@ class OpensearchSink:
         rows = [self._row(hit["_source"]) for hit in hits["hits"]]
         return sorted_view(self.shape, rows, hits["total"]["value"], rows_max, order)
 
+    def describe(self) -> PresentTable | None:
+        """The fields that the index has; None if there is none. Changes nothing, and needs no open sink. Blocks."""
+        with self._translated():
+            client = opensearchpy.OpenSearch(**self._arguments())
+            try:
+                there = _properties(client.indices.get_mapping(index=self.index))
+            except exceptions.NotFoundError:
+                return None
+            finally:
+                client.close()
+        return {name: self._present(name, field) for name, field in there.items()}
+
+    def _present(self, name: str, field: Mapping[str, Any]) -> PresentColumn:
+        kind = str(field.get("type", "object"))
+        if kind == "object" and field.get("enabled") in (False, "false"):
+            kind = "object, not searched"
+        # The values of a field whose type the options ask for are its own concern.
+        asked = self._options.fields.get(name)
+        is_as_asked = isinstance(asked, Mapping) and asked.get("type", "object") == field.get("type", "object")
+        return PresentColumn(kind, None if is_as_asked else HOLDS.get(kind))
+
     async def _prepare(self, client: opensearchpy.AsyncOpenSearch) -> None:
         """Create the index where it is absent, and the fields it lacks."""
-        wanted = {
-            column.name: self._options.fields.get(column.name, FIELDS[column.type]) for column in self.shape.columns
-        }
+        wanted = mapped(self._options, self.shape.columns)
         if not await client.indices.exists(index=self.index):
-            settings = {"index.gc_deletes": f"{self._options.deleted_seconds}s", **self._options.settings}
-            body = {"settings": settings, "mappings": {"dynamic": False, "properties": wanted}}
             try:
-                await client.indices.create(index=self.index, body=body)
+                await client.indices.create(index=self.index, body=creation(self._options, self.shape))
                 return
             except exceptions.RequestError as error:
                 # Another process has created it since.
                 if error.error != "resource_already_exists_exception":
                     raise
-        there: dict[str, Any] = {}
-        for mapping in (await client.indices.get_mapping(index=self.index)).values():
-            there |= mapping["mappings"].get("properties", {})
+        there = _properties(await client.indices.get_mapping(index=self.index))
         if absent := {name: field for name, field in wanted.items() if name not in there}:
             await client.indices.put_mapping(index=self.index, body={"properties": absent})
 
@@ -290,6 +325,40 @@ class OpensearchSink:
             raise SinkUnavailable(f"The index {self.index} at {self._options.url}: {error!r:.300}") from error
 
 
+def mapped(options: OpensearchOptions, columns: Sequence[Column]) -> dict[str, Any]:
+    """The fields of these columns, as a mapping has them."""
+    return {column.name: options.fields.get(column.name, FIELDS[column.type]) for column in columns}
+
+
+def creation(options: OpensearchOptions, shape: TableShape) -> dict[str, Any]:
+    """The request that creates the index."""
+    settings = {"index.gc_deletes": f"{options.deleted_seconds}s", **options.settings}
+    return {"settings": settings, "mappings": {"dynamic": False, "properties": mapped(options, shape.columns)}}
+
+
+def _index(options: OpensearchOptions, shape: TableShape) -> str:
+    return options.index or shape.name.lower()
+
+
+def _statements(options: OpensearchOptions, shape: TableShape) -> list[str]:
+    return [f"PUT /{_index(options, shape)} {encode_json(creation(options, shape)).decode()}"]
+
+
+def _alterations(options: OpensearchOptions, change: TableChange) -> list[str]:
+    if not change.added:
+        return []
+    added = encode_json({"properties": mapped(options, change.added)}).decode()
+    return [f"PUT /{_index(options, change.shape)}/_mapping {added}"]
+
+
+def _properties(mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of all indices of an answer."""
+    there: dict[str, Any] = {}
+    for mapping in mappings.values():
+        there |= mapping["mappings"].get("properties", {})
+    return there
+
+
 def _chunks(operations: Sequence[_Operation], bytes_max: int) -> Iterator[list[_Operation]]:
     """Runs of operations of at most `bytes_max` bytes, or of one operation that is larger."""
     some: list[_Operation] = []
@@ -332,6 +401,9 @@ SPEC = SinkSpec(
     options=OpensearchOptions,
     make=lambda options, shape, directory: OpensearchSink(options, shape),
     features=FEATURES,
+    statements=_statements,
+    describe=lambda options, shape, directory: OpensearchSink(options, shape).describe(),
+    alterations=_alterations,
     extra="opensearch",
     example="url: http://localhost:9200",
     batch=BatchDefaults(rows_max=5000, bytes_max=12_000_000, seconds_max=5.0),

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow
 
-from headwater.connectors.contract import ColumnType, Delivery, TableShape
+from headwater.connectors.contract import COLUMN_TYPES, ColumnType, Delivery, PresentColumn, PresentTable, TableShape
 from headwater.connectors.lake.commits import Head
 from headwater.connectors.lake.event_rows import evolved
-from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink
+from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink, newest_commit
 from headwater.connectors.lake.formats import Format, parquet
 from headwater.connectors.lake.state import columns_of, columns_text
 from headwater.connectors.rows import row_of
@@ -58,12 +58,28 @@ def _made(options: FileOptions, shape: TableShape, directory: Path) -> FileSink:
     return FileSink(shape.name, options, FileForm(row, opened), directory)
 
 
+def _described(options: FileOptions, shape: TableShape, directory: Path) -> PresentTable | None:
+    """The columns of the files; the first batch makes a table, and the next one adds columns."""
+    head = newest_commit(shape.name, options, directory)
+    if head is None or not head.facts.get("columns"):
+        return None
+    return {
+        field.name: PresentColumn(str(field.type), _held(field.type)) for field in columns_of(head.facts["columns"])
+    }
+
+
+def _held(kind: Any) -> frozenset[ColumnType] | None:
+    ours = {one for one in COLUMN_TYPES if _TYPES.get(one, pyarrow.string()).equals(kind)}
+    return frozenset(ours) or None
+
+
 SPEC = SinkSpec(
     name="parquet",
     summary="Rows in Parquet files, on local disk, in S3-compatible stores or in HDFS.",
     options=FileOptions,
     make=_made,
     features=FEATURES,
+    describe=_described,
     extra="parquet",
     example="location: var/files",
     batch=BATCH,

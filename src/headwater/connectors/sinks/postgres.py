@@ -297,11 +297,11 @@ SPEC = SinkSpec(
     options=PostgresOptions,
     make=lambda options, shape, directory: PostgresSink(options, shape),
     features=SQL_FEATURES,
-    statements=lambda shape: [PostgresDialect(PostgresOptions("")).create_table(shape)],
+    statements=lambda options, shape: [PostgresDialect(PostgresOptions("")).create_table(shape)],
     describe=lambda options, shape, directory: present_columns(
         PostgresDialect(options), PostgresSink(options, shape).describe()
     ),
-    alterations=lambda change: alterations(PostgresDialect(PostgresOptions("")), change),
+    alterations=lambda options, change: alterations(PostgresDialect(PostgresOptions("")), change),
     example='dsn: "${env:ORDERS_DSN}"',
     extra="postgres",
 )

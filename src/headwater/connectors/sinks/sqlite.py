@@ -112,11 +112,11 @@ SPEC = SinkSpec(
     options=SqliteOptions,
     make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
     features=SQL_FEATURES,
-    statements=lambda shape: [SqliteDialect(Path()).create_table(shape)],
+    statements=lambda options, shape: [SqliteDialect(Path()).create_table(shape)],
     describe=lambda options, shape, directory: present_columns(
         SqliteDialect(Path()), SqliteSink(directory / options.path, shape).describe()
     ),
-    alterations=lambda change: alterations(SqliteDialect(Path()), change),
+    alterations=lambda options, change: alterations(SqliteDialect(Path()), change),
     file=lambda options: str(options.path),
     example="path: var/orders.db",
 )

@@ -24,6 +24,7 @@ from headwater.connectors.contract import Delivery, EventShape, SinkFeatures
 from headwater.connectors.sinks.http.repeats import Repeats
 from headwater.connectors.sinks.http.requests import HttpOptions, Prepared, RequestMaker
 from headwater.connectors.spec import BatchDefaults, SinkSpec
+from headwater.connectors.tables import TargetState
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.event import get_path
 from headwater.retry_after import retry_after_seconds
@@ -241,6 +242,9 @@ SPEC = SinkSpec(
     options=HttpOptions,
     make=lambda options, shape, directory: HttpSink(options, shape),
     features=FEATURES,
+    target=lambda options, shape, directory: TargetState(
+        f"each event is a request {options.method} {options.url or 'to `secret_url`'}; nothing is made in advance"
+    ),
     form="events",
     example='url: "https://shop.example/orders/{id}"',
     batch=BatchDefaults(rows_max=500, bytes_max=4_194_304, seconds_max=0.1),

@@ -31,7 +31,7 @@ from headwater.connectors.sinks.redis.scripts import SET_ASIDE, WRITE, sortable
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import SinkSpec
 from headwater.connectors.sql_table import require_own
-from headwater.connectors.tables import TableView
+from headwater.connectors.tables import TableView, TargetState
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete, WriterFenced
 from headwater.settings import REQUIRED, setting
 
@@ -169,6 +169,18 @@ class RedisSink:
         rows = [self._row(fields) for fields in found]
         return sorted_view(self.shape, rows, len(keys), rows_max, order)
 
+    def state(self) -> TargetState:
+        """What there is; nothing has to be made. Changes nothing, and needs no open sink. Blocks."""
+        with self._translated():
+            client = redis.Redis.from_url(self._options.url, **self._arguments(Retry))
+            try:
+                written = client.exists(self._position)
+            finally:
+                client.close()
+        row = f"{self.shape.name}:{':'.join(f'{{{name}}}' for name in self.shape.key) or '{number}'}"
+        found = "it has been written before" if written else "nothing is there yet"
+        return TargetState(f"each row is a hash {row}, which needs nothing in advance; {found}")
+
     async def _connect(self) -> str | None:
         client = redis.asyncio.Redis.from_url(self._options.url, **self._arguments(redis.asyncio.retry.Retry))
         self._client = client
@@ -270,6 +282,7 @@ SPEC = SinkSpec(
     options=RedisOptions,
     make=lambda options, shape, directory: RedisSink(options, shape),
     features=FEATURES,
+    target=lambda options, shape, directory: RedisSink(options, shape).state(),
     extra="redis",
     example="url: redis://localhost:6379/0",
 )
