@@ -99,3 +99,40 @@ async def test_it_can_begin_with_files_that_are_added_from_now_on(tmp_path: Path
     write(tmp_path, event(1))
     assert numbers_of(await read_all(source)) == [1]
     await source.close()
+
+
+async def test_many_small_files_are_read_at_once_and_each_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        write(tmp_path, event(2 * number), event(2 * number + 1))
+    opened: list[Path] = []
+
+    class Counted(parquet.ParquetFile):  # type: ignore[misc]
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr("headwater.connectors.sources.parquet.parquet.ParquetFile", Counted)
+    source = source_of(tmp_path)
+    await source.open(None)
+    batch = await source.read(deliveries_max=30, wait_seconds=0.0)
+    found = [one.value["number"] for one in batch.deliveries]
+    assert found == list(range(30))
+    assert numbers_of(await read_all(source, deliveries_max=7)) == list(range(30, 80))
+    assert await read_all(source) == []
+    assert len(opened) == len(set(opened)) == 40
+    await source.close()
+
+
+async def test_a_large_row_group_is_decoded_once_and_reading_goes_on_anywhere_in_it(tmp_path: Path) -> None:
+    write(tmp_path, *map(event, range(3_000)), rows_per_group=2_100)
+    source = source_of(tmp_path)
+    await source.open(None)
+    found = await read_all(source, deliveries_max=700)
+    assert numbers_of(found) == list(range(3_000))
+    await source.close()
+    for count in (1, 499, 500, 501, 2_099, 2_100, 2_101, 2_999, 3_000):
+        await source.open(found[count - 1][1])
+        assert numbers_of(await read_all(source)) == list(range(count, 3_000))
+        await source.close()

@@ -261,3 +261,42 @@ async def test_the_buffer_is_bounded_while_nobody_reads(upstream: Upstream, tmp_
 async def test_tokens_of_others_are_refused(upstream: Upstream, tmp_path: Any, token: str) -> None:
     with pytest.raises(TokenInvalid):
         await source_of(upstream, tmp_path).open(token)
+
+
+async def test_after_the_newest_was_asked_for_no_connection_leaves_a_gap(upstream: Upstream, tmp_path: Any) -> None:
+    upstream.cut_after = [0]
+    source = source_of(upstream, tmp_path, start="newest")
+    await source.open(None)
+    await source.read(deliveries_max=1, wait_seconds=0.0)
+    upstream.put(event(0))
+    assert numbers_of(await some(source, 1)) == [0]
+    assert "since" not in upstream.requests[0], "not every server knows it"
+    assert "since" in upstream.requests[1]
+    await source.close()
+    await source.open(None)
+    token = (await source.read(deliveries_max=1, wait_seconds=0.0)).token
+    await source.close()
+    upstream.put(event(1))
+    await source.open(token)
+    await some(source, 2)
+    assert "since" in upstream.requests[-1]
+    await source.close()
+
+
+async def test_events_are_told_apart_although_a_server_gives_ids_to_some_of_them_or_to_none(
+    upstream: Upstream, tmp_path: Any
+) -> None:
+    place = orjson.dumps([{"topic": TOPIC, "partition": 0, "offset": -1}]).decode()
+    frames = ["data: {}\n\n", "data: {}\n\n", f"id: {place}\ndata: {{}}\n\n", "data: {}\n\n", "data: {}\n\n"]
+    upstream.frames = [frame.encode() for frame in frames]
+    source = source_of(upstream, tmp_path)
+    await source.open(None)
+    found = await some(source, 5)
+    ids = [delivery.event_id for delivery, _ in found]
+    assert len(set(ids)) == 5
+    await source.close()
+    upstream.frames = upstream.frames[3:]
+    # Those that follow an id are the same ones when they are read again.
+    await source.open(found[4][1])
+    assert [delivery.event_id for delivery, _ in await some(source, 2)] == ids[3:]
+    await source.close()

@@ -124,17 +124,18 @@ class JsonlSource:
         return look(self._path, self._options.pattern, marks, self._options.on_truncated, is_packed)
 
     def _read(self, marks: Marks, deliveries_max: int) -> _Found:
-        """The next lines of the first file that has any. Changes nothing, since its result may not be taken."""
+        """The next lines, of several files if these are small. Changes nothing, since its result may not be taken."""
         files = self._look(marks)
         found = _Found(after=known_of(marks, files))
         for file in files:
             if (file.size > file.at) if not file.is_whole else self._read_to_end.get(file.number) != _state(file):
                 self._read_file(file, found, deliveries_max)
-            if found.deliveries:
+            if len(found.deliveries) >= deliveries_max or found.size >= BATCH_BYTES_MAX:
                 break
         return found
 
     def _read_file(self, file: WatchedFile, found: _Found, deliveries_max: int) -> None:
+        before = len(found.deliveries)
         try:
             with gzip.open(file.path) if file.is_whole else file.path.open("rb") as opened:
                 opened.seek(file.at)
@@ -149,7 +150,7 @@ class JsonlSource:
             return  # a packed file that is still being written
         except (OSError, zlib.error) as error:
             raise SourceUnavailable(f"{file.path} cannot be read: {error}.") from None
-        if file.is_whole and not found.deliveries:
+        if file.is_whole and len(found.deliveries) == before:
             self._read_to_end[file.number] = _state(file)
 
     def _take(self, file: WatchedFile, line: Line, found: _Found) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -17,6 +17,7 @@ from pyarrow import parquet
 from headwater.connectors.contract import Delivery, SourceBatch, SourceFeatures
 from headwater.connectors.source_spec import SourceContext, SourceSpec
 from headwater.connectors.sources.watched_files import (
+    FILES_MAX,
     Mark,
     Marks,
     WatchedFile,
@@ -31,6 +32,8 @@ from headwater.event import get_path
 from headwater.settings import REQUIRED, setting
 
 ROWS_MAX = 2_000
+# Of a row group, which may be much larger.
+DECODED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,41 @@ class _Found:
     after: dict[int, Mark] = field(default_factory=dict)
 
 
+class _Rows:
+    """The rows of one file from `at` on. Its calls block; one thread at a time uses it."""
+
+    def __init__(self, file: WatchedFile, opened: parquet.ParquetFile) -> None:
+        self.state = _state(file)
+        self.at = file.at
+        self._file = file
+        self._opened = opened
+        self._values = self._decoded()
+
+    def next(self) -> Mapping[str, Any] | None:
+        """The next row; None after the last one. Raises SourceUnavailable."""
+        try:
+            found = next(self._values, None)
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise SourceUnavailable(f"{self._file.path} cannot be read: {error}.") from None
+        self.at += found is not None
+        return found
+
+    def close(self) -> None:
+        self._values.close()
+        self._opened.close()
+
+    def _decoded(self) -> Generator[Mapping[str, Any]]:
+        opened, skipped = self._opened, self._file.at
+        groups = list(range(opened.num_row_groups))
+        while groups and (rows := opened.metadata.row_group(groups[0]).num_rows) <= skipped:
+            skipped -= rows
+            groups.pop(0)
+        for batch in opened.iter_batches(DECODED_AT_ONCE, row_groups=groups) if groups else ():
+            if skipped < batch.num_rows:
+                yield from map(_json, batch.slice(skipped).to_pylist())
+            skipped = max(0, skipped - batch.num_rows)
+
+
 class ParquetSource:
     """Rows of files; a token has how many of each file were read. A file that has no end yet is being written."""
 
@@ -70,6 +108,10 @@ class ParquetSource:
         self._path = context.directory / options.path
         self._options = options
         self._marks: Marks | None = None
+        # A file that was read in part, so that the next read need not search its place. What takes it out uses it.
+        self._begun: dict[int, _Rows] = {}
+        # Files that were read to their end, as they were then, with the number of their rows.
+        self._read_to_end: dict[int, tuple[tuple[int, int], int]] = {}
 
     async def partitions(self) -> Sequence[str]:
         return ("",)
@@ -108,6 +150,9 @@ class ParquetSource:
 
     async def close(self) -> None:
         self._marks = None
+        while self._begun:
+            self._begun.popitem()[1].close()
+        self._read_to_end.clear()
 
     def _opened(self) -> Marks:
         if self._marks is None:
@@ -118,43 +163,65 @@ class ParquetSource:
         return look(self._path, self._options.pattern, marks, self._options.on_truncated, lambda path: True)
 
     def _read(self, marks: Marks, deliveries_max: int) -> _Found:
-        """The next rows of the first file that has any. Changes nothing, since its result may not be taken."""
+        """The next rows, of several files if these are small. Its result may not be taken: they are then read again."""
         files = self._look(marks)
         found = _Found(after=known_of(marks, files))
+        if len(self._read_to_end) > FILES_MAX:
+            numbers = {file.number for file in files}
+            self._read_to_end = {number: end for number, end in self._read_to_end.items() if number in numbers}
         for file in files:
-            for at, value in _values(file, deliveries_max):
-                mark = found.after[file.number] = mark_of(file, at + 1)
+            if self._read_to_end.get(file.number) != (_state(file), file.at):
+                self._read_file(file, found, deliveries_max)
+            if len(found.deliveries) >= deliveries_max:
+                break
+        return found
+
+    def _read_file(self, file: WatchedFile, found: _Found, deliveries_max: int) -> None:
+        rows = self._rows(file)
+        if rows is None:
+            return
+        try:
+            while len(found.deliveries) < deliveries_max:
+                at, value = rows.at, rows.next()
+                if value is None:
+                    self._read_to_end[file.number] = rows.state, rows.at
+                    rows.close()
+                    return
+                mark = found.after[file.number] = mark_of(file, rows.at)
                 event_id = get_path(value, "meta.id")
                 # The head of a whole file does not change, so that the id is the same whenever it is read.
                 identity = event_id if isinstance(event_id, str) else f"{file.number:x}:{mark.head:x}:{at}"
                 found.deliveries.append(Delivery(value, identity, None, file.changed_ns // 1_000_000))
                 found.marks.append((file.number, mark))
-            if found.deliveries:
-                break
-        return found
+        except BaseException:
+            rows.close()
+            raise
+        while self._begun:
+            # Of another file, which is gone or was changed.
+            self._begun.popitem()[1].close()
+        self._begun[file.number] = rows
+
+    def _rows(self, file: WatchedFile) -> _Rows | None:
+        """Those of a file from its place on; None if it is gone, or still being written. Raises SourceUnavailable."""
+        rows = self._begun.pop(file.number, None)
+        if rows is not None and (rows.state, rows.at) == (_state(file), file.at):
+            return rows
+        if rows is not None:
+            rows.close()
+        try:
+            return _Rows(file, parquet.ParquetFile(file.path))
+        except FileNotFoundError:
+            return None
+        except pyarrow.ArrowInvalid as error:
+            if "magic bytes" in str(error) or "footer" in str(error) or file.size < 12:
+                return None  # it is still being written
+            raise SourceUnavailable(f"{file.path} is no Parquet file: {error}.") from None
+        except OSError as error:
+            raise SourceUnavailable(f"{file.path} cannot be read: {error}.") from None
 
 
-def _values(file: WatchedFile, rows_max: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The number and the value of each next row. Raises SourceUnavailable."""
-    try:
-        with parquet.ParquetFile(file.path) as opened:
-            first = 0
-            for group in range(opened.num_row_groups):
-                rows = opened.metadata.row_group(group).num_rows
-                if first + rows > file.at:
-                    skipped = max(0, file.at - first)
-                    table = opened.read_row_group(group).slice(skipped, rows_max)
-                    yield from ((first + skipped + at, _json(row)) for at, row in enumerate(table.to_pylist()))
-                    return
-                first += rows
-    except FileNotFoundError:
-        return
-    except pyarrow.ArrowInvalid as error:
-        if "magic bytes" in str(error) or "footer" in str(error) or file.size < 12:
-            return  # it is still being written
-        raise SourceUnavailable(f"{file.path} is no Parquet file: {error}.") from None
-    except OSError as error:
-        raise SourceUnavailable(f"{file.path} cannot be read: {error}.") from None
+def _state(file: WatchedFile) -> tuple[int, int]:
+    return file.size, file.changed_ns
 
 
 def _rows_of(file: WatchedFile) -> int:

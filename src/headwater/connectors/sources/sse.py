@@ -89,6 +89,9 @@ class SseSource:
         # Set while the first connection has answered or failed, while there is something to read, and to write.
         self._answered, self._came, self._taken = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # The id that was read last, and how many messages without one followed it; how many came before any.
+        self._last: tuple[str | None, int] = None, 0
+        self._unnamed = 0
 
     async def partitions(self) -> Sequence[str]:
         return ("",)
@@ -98,9 +101,12 @@ class SseSource:
         await self.close()
         if token is not None and not token.startswith((ID, TIME)) and token != START:
             raise TokenInvalid(f"{token[:80]!r} is no token of a stream of server-sent events.")
-        self._token = token or START
+        # A server need not know `since`, so the first connection does without; one after it must not leave a gap.
+        at_newest = token is None and self._options.start == "newest"
+        self._token = f"{TIME}{int(time.time() * 1000)}" if at_newest else token or START
         self._answered.clear()
-        self._task = asyncio.create_task(self._keep_reading(self._token), name=f"events of {self._options.url}")
+        reading = self._keep_reading(START if at_newest else self._token, self._token)
+        self._task = asyncio.create_task(reading, name=f"events of {self._options.url}")
 
     async def read(self, *, deliveries_max: int, wait_seconds: float) -> SourceBatch:
         """Raises SourceUnavailable, SourceRefused, and PositionLost if the server no longer has what comes next."""
@@ -149,8 +155,11 @@ class SseSource:
             async with asyncio.timeout(seconds):
                 await event.wait()
 
-    async def _keep_reading(self, token: str) -> None:
-        """Read one connection after the other, until one fails. Raises what `read` does."""
+    async def _keep_reading(self, token: str, later: str) -> None:
+        """Read one connection after the other, until one fails. Raises what `read` does.
+
+        `token`: that of the first; `later`: that of the others, where no event had an id.
+        """
         try:
             backoff = Backoff(PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX)
             parser = self._parser(token)
@@ -160,6 +169,7 @@ class SseSource:
                 while short < SHORT_CONNECTIONS_MAX:
                     before, began = parser.last_id, time.monotonic()
                     await self._connection(client, token, parser)
+                    token = later
                     if parser.last_id != before:
                         backoff.reset()
                     is_short = parser.last_id == before and time.monotonic() - began < SHORT_SECONDS
@@ -179,6 +189,7 @@ class SseSource:
     async def _connection(self, client: httpx.AsyncClient, token: str, parser: MessageParser) -> None:
         """Read one connection to its end."""
         url, headers = self._request(token, parser.last_id)
+        self._last = parser.last_id, 0
         try:
             async with client.stream("GET", url, headers=headers) as answer:
                 if answer.status_code != httpx.codes.OK:
@@ -220,10 +231,10 @@ class SseSource:
         problem = f"The event is larger than {self._event_bytes_max:,} bytes." if message.is_cut else ""
         value = {} if message.is_cut else _object(raw)
         event_id = get_path(value, "meta.id")
-        token = self._token if message.id is None else ID + message.id
+        identity, token = self._place_of(message)
         delivery = Delivery(
             value,
-            event_id if isinstance(event_id, str) else message.id,
+            event_id if isinstance(event_id, str) else identity,
             None,
             int(time.time() * 1000),
             "",
@@ -233,6 +244,15 @@ class SseSource:
         self._read.append(_Read(delivery, token, len(raw)))
         self._size += len(raw)
         self._came.set()
+
+    def _place_of(self, message: Message) -> tuple[str, str]:
+        """What identifies a message, and the token after it. A server may give ids to some of them, or to none."""
+        if message.id is None:
+            at_ms, self._unnamed = int(time.time() * 1000), self._unnamed + 1
+            return f"{TIME}{at_ms}:{self._unnamed}", f"{TIME}{at_ms}"
+        before, count = self._last
+        self._last = message.id, count + 1 if before == message.id else 0
+        return f"{message.id}+{self._last[1]}" if self._last[1] else message.id, ID + message.id
 
     def _parser(self, token: str) -> MessageParser:
         parser = MessageParser(self._event_bytes_max)
