@@ -1,8 +1,8 @@
 """Migrates the positions of readers, after records were copied from one log to another.
 
 How this works: a group's token names offsets of the source; each is translated into the target's with the ledger of its
-partition. A group that is already further in the target is not changed. The state of jobs is migrated by
-`headwater.migration.jobs`.
+partition. A group that is already further in the target is not changed. Where a job reads another system, its position
+there is the same, whichever log has its events. The state of jobs is migrated by `headwater.migration.jobs`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from headwater.errors import TokenInvalid
 from headwater.log.contract import Log, Position, TopicPartition
 from headwater.log.token_marks import FORMER_GROUP, former_of, former_text
 from headwater.migration.topics import Ledger, translated
+from headwater.processing.source_tokens import delivered, is_foreign
 
 FURTHER = "the target's position is already ahead; it was not overwritten"
 MOVING = "it was still running during the copy; stop it and run the command again"
 NO_OFFSETS = "its token has no offsets"
 BEHIND = "it had read further than what was copied"
+ONLY_SOME = (
+    "it reads another system, and only some topics were copied: name it with --group if its streams are among them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,11 @@ async def note_former(source: Log, target: Log, ledgers: Iterable[Ledger]) -> No
 class PositionMigration:
     """Migrates groups between two open logs."""
 
-    def __init__(self, source: Log, target: Log, ledgers: Mapping[TopicPartition, Ledger]) -> None:
+    def __init__(
+        self, source: Log, target: Log, ledgers: Mapping[TopicPartition, Ledger], *, moves_foreign: bool = True
+    ) -> None:
+        """`moves_foreign`: whether what jobs have written that read other systems was copied."""
+        self._moves_foreign = moves_foreign
         self._source = source
         self._target = target
         self._ledgers = ledgers
@@ -107,26 +115,33 @@ class PositionMigration:
         return CarriedGroup(group, carried.token(), self.note(position))
 
     def concerns(self, position: Position) -> bool:
-        """Whether anything was copied that the position names."""
-        return any(place in self._ledgers for place in position.offsets)
+        """Whether the position names anything that was copied, or another system."""
+        return any(place in self._ledgers or is_foreign(place[0]) for place in position.offsets)
 
     def conflict(self, position: Position) -> str | None:
         """Why a position of the source has no equivalent in the target; None if it has one."""
-        left_out = sorted({topic for topic, partition in position.offsets if (topic, partition) not in self._ledgers})
+        if not self._moves_foreign and any(is_foreign(topic) for topic, _ in position.offsets):
+            return ONLY_SOME
+        places = [place for place in position.offsets if not is_foreign(place[0])]
+        left_out = sorted({topic for topic, partition in places if (topic, partition) not in self._ledgers})
         return f"it also reads {', '.join(left_out)}, which was not copied" if left_out else None
 
     async def translate(self, position: Position) -> Position:
         """The target's position for one of the source."""
         return Position(
             {
-                place: await translated(self._source, self._ledgers[place], offset)
+                place: offset if is_foreign(place[0]) else await translated(self._source, self._ledgers[place], offset)
                 for place, offset in position.offsets.items()
             }
         )
 
     def note(self, position: Position) -> str:
         """A note about a position of the source that was migrated; usually empty."""
-        behind = any(offset > self._ledgers[place].source_next for place, offset in position.offsets.items())
+        behind = any(
+            offset > self._ledgers[place].source_next
+            for place, offset in position.offsets.items()
+            if not is_foreign(place[0])
+        )
         return BEHIND if behind else ""
 
 
@@ -135,7 +150,11 @@ def is_further(token: str | None, position: Position) -> bool:
     if token is None:
         return False
     try:
-        present = Position.parse(token).offsets
+        present = Position.parse(token)
     except TokenInvalid:
         return True
-    return any(offset > position.offsets.get(place, offset) for place, offset in present.items())
+    # Where it is in another system is a text; how many events it has read there can be compared.
+    there = delivered(present)
+    if there is not None and there > (delivered(position) or 0):
+        return True
+    return any(offset > position.offsets.get(place, offset) for place, offset in present.offsets.items())

@@ -10,6 +10,16 @@ TOKEN_ENTRY = "source/"
 TIME_ENTRY = "source-from/"
 
 
+def is_foreign(topic: str) -> bool:
+    """Whether this is no topic of a log, but where a job is in another system."""
+    return topic.startswith((TOKEN_ENTRY, TIME_ENTRY))
+
+
+def delivered(position: Position) -> int | None:
+    """How many deliveries of another system were processed; None if it has processed none."""
+    return next((number for (topic, _), number in position.offsets.items() if topic.startswith(TOKEN_ENTRY)), None)
+
+
 def from_time(timestamp_ms: int) -> Position:
     """The position of a source that is to begin at a time (epoch, UTC)."""
     return Position({(TIME_ENTRY, 0): timestamp_ms})

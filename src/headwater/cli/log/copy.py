@@ -77,8 +77,9 @@ def command(
     their settings in FROM. After an interruption the same command resumes, and run again later it copies new records.
     At the end TO is read back and compared by count and checksum: the exit code is 0 when all agree.
 
-    Readers resume in TO where they were, and so do jobs that were stopped during the copy: their state is copied with
-    their position, also into the state files of a project on Kafka. A position that is already ahead in TO is kept.
+    Readers resume in TO where they were, and so do sources and jobs that were stopped during the copy: their state is
+    copied with their position, also into the state files of a project on Kafka. A position that is already ahead in TO
+    is kept.
     """
     urls = (log_url(source), log_url(target))
     if urls[0] == urls[1]:
@@ -194,7 +195,9 @@ async def _copy(
             copied = [await copying.copy(info) for info in infos]
         ledgers = {(ledger.topic, ledger.partition): ledger for one in copied for ledger in one.ledgers}
         await note_former(source, target, ledgers.values())
-        positions = PositionMigration(source, target, ledgers)
+        # What a source has written may be in any topic, so that only somebody who names it knows that it was copied.
+        moves_foreign = not asked.topics or bool(asked.groups)
+        positions = PositionMigration(source, target, ledgers, moves_foreign=moves_foreign)
         carried = await moving.carry(positions)
         for group in await groups_of(source) if asked.groups is None else asked.groups:
             one = None if is_job(group) else await positions.carry(group)
