@@ -35,6 +35,7 @@ HistoryOrder = Literal["event-time", "arrival"]
 # What becomes of an event that the job cannot process: it is written to the error stream, the job stops in front of it,
 # or it is counted and left out.
 OnError = Literal["error_event", "stop", "skip"]
+Start = Literal["oldest", "newest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Job:
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
     `idle_ms`: after this time without events, timers fire by the wall clock. `history_order`: how a run over files
     takes its input unless it is asked for another order. `on_error`: what becomes of an event that it cannot process.
+    `start`: where it begins in its sources if it has no position yet.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Job:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     history_order: HistoryOrder = "event-time"
     on_error: OnError = "error_event"
+    start: Start = "oldest"
     materialized: MaterializedTable | None = None
     tables: tuple[str, ...] = ()
     # The last of its parts, if that keeps state: what `on_timer` is about.

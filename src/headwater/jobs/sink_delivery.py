@@ -1,4 +1,4 @@
-"""How a sink is given its events: in which batches, how often, and what becomes of those it never takes."""
+"""How a sink is given its events: from where on, in which batches, how often, and what becomes of those it refuses."""
 
 from __future__ import annotations
 
@@ -56,6 +56,11 @@ class DeliveryOptions:
         "What becomes of an event that cannot be written: `error_event` stores it in the error stream of the sink,"
         " `stop` stops the sink in front of it, `skip` counts it and leaves it out.",
     )
+    start: Literal["oldest", "newest"] = setting(
+        "oldest",
+        "Where a sink begins that has no position yet: `oldest` with what the stream still has, `newest` with what is"
+        " received after its first start.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class SinkDelivery:
     batch: BatchDefaults
     attempts_max: int
     on_error: Literal["error_event", "stop", "skip"]
+    start: Literal["oldest", "newest"]
 
 
 def read_delivery(written: Mapping[str, Any], spec: SinkSpec, source: Declaration, path: KeyPath) -> SinkDelivery:
@@ -77,4 +83,5 @@ def read_delivery(written: Mapping[str, Any], spec: SinkSpec, source: Declaratio
     options = read_section(DeliveryOptions, own, source, path)
     asked = read_section(BatchOptions, options.batch, source, (*path, BATCH))
     given = {key: value for key in fields_of(BatchOptions) if (value := getattr(asked, key)) is not None}
-    return SinkDelivery(dataclasses.replace(spec.batch, **given), options.attempts_max, options.on_error)
+    batch = dataclasses.replace(spec.batch, **given)
+    return SinkDelivery(batch, options.attempts_max, options.on_error, options.start)

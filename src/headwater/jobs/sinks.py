@@ -154,6 +154,7 @@ def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
         sources=(stream.name,),
         output=ToTable(shape, sink, delivery.batch, delivery.attempts_max),
         on_error=delivery.on_error,
+        start=delivery.start,
         summary=_summary(shape, spec),
         place=place,
         project=known.project,

@@ -358,3 +358,12 @@ def test_no_option_of_a_connector_has_the_name_of_one_of_all(name: str) -> None:
     assert (
         set(fields_of(spec.options)) & {CONNECTOR, *fields_of(COMMON[spec.form]), *fields_of(DeliveryOptions)} == set()
     )
+
+
+def test_a_sink_may_begin_with_what_is_received_from_now_on(tmp_path: Path) -> None:
+    newest = SMALL.replace("{", "{start: newest, ", 1)
+    (one,) = jobs_of(tmp_path, {"a.yaml": stream(newest, "a")})
+    (other,) = jobs_of(tmp_path, {"a.yaml": stream(SMALL, "a")})
+    assert (one.start, other.start) == ("newest", "oldest")
+    with pytest.raises(ConfigInvalid, match="oldest"):
+        jobs_of(tmp_path, {"a.yaml": stream(newest.replace("newest", "earliest"), "a")})

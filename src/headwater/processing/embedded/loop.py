@@ -32,7 +32,7 @@ from headwater.processing.embedded.overlapping import OverlappingLoop
 from headwater.processing.embedded.read_ahead import Run
 from headwater.processing.embedded.reading.batch_reader import BatchReader
 from headwater.processing.embedded.reading.suspects import Suspects
-from headwater.processing.embedded.reposition import reposition
+from headwater.processing.embedded.reposition import begin_at_the_end, reposition
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.embedded.source import JobSource, KnowsOldest
@@ -207,6 +207,8 @@ class EmbeddedRunner:
         self._batches = self._new_batches(progress, sizes)
         self.status.state_size(*sizes.total)
         await self._source.begin(token, self._streams)
+        if token is None and self.job.start == "newest":
+            await begin_at_the_end(self._source, self._store, self._retries)
         await self._leave_old_rows()
         self._idle_since = self._clock()
         self.status.running()

@@ -1,4 +1,4 @@
-"""Lets a job begin again at another position: everything it keeps is deleted, as if it had never run."""
+"""Lets a job begin at another position than the first one, or begin again there: then all that it keeps is deleted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ from headwater.jobs.job import Job
 from headwater.log.contract import StateChange
 from headwater.processing.embedded.batches import progress_of
 from headwater.processing.embedded.parking import park_of
+from headwater.processing.embedded.retries import Retries
+from headwater.processing.embedded.source import JobSource
 from headwater.processing.stores.contract import JobStore
 
 ROWS_PER_COMMIT = 5_000
+
+
+async def begin_at_the_end(source: JobSource, store: JobStore, retries: Retries) -> None:
+    """Commit the end of what there is now, before anything is read, so that it stays the beginning."""
+    end = await source.end()
+    await retries.of(lambda: store.commit([], source.token(end), []))
+    await source.move(end)
 
 
 def namespaces_of(job: Job) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import sqlite3
 import time
@@ -325,3 +326,23 @@ async def test_a_table_misses_no_event_of_a_topic_that_was_made_again_whatever_i
         await sink.close()
         log.make_again("edits", same_id=True)
     assert rows == [(n,) for n in (*range(20), *range(100, 100 + new))]
+
+
+async def test_a_sink_that_begins_with_the_newest_stays_where_it_began(tmp_path: Path) -> None:
+    filled: Job = dataclasses.replace(
+        table("filled", source="edits", columns={"n": "integer"}, key="n"), start="newest"
+    )
+    assert isinstance(filled.output, ToTable)
+    log = SqliteLog(tmp_path / "events.db")
+    rows: list[tuple[Any, ...]] = []
+    for events in ([edit(0), edit(1)], [edit(2)], [edit(3)]):
+        sink = SqliteSink(tmp_path / "tables.db", filled.output.shape)
+        kit = JobKit(filled, log=log, sink=sink, partitions=2)
+        await kit.open()
+        # While it does not run.
+        await kit.put(*events)
+        await kit.run_live(pause_seconds=0.05)
+        rows = rows_of(sink)
+        await sink.close()
+    await log.close()
+    assert rows == [(2,), (3,)]
