@@ -258,8 +258,20 @@ nothing is left out silently. `headwater sources reset` lets it begin again.
 | --- | --- |
 | `headwater_job_events_total` | events, by `what`: `read` (delivered), `written`, `errors` (refused), `skipped` |
 | `headwater_job_lag_events` | events that were not delivered yet, if `headwater_source_lag_known` is 1 |
+| `headwater_source_events_total` | events that the connector has delivered |
 | `headwater_source_seconds_since_event` | seconds since the last event: an idle source is seen here |
+| `headwater_source_waiting_seconds` | for how long the upstream has not answered; 0 if it does |
+| `headwater_source_values_withheld` | values and rows that were left out since no rule shows them, since the start |
 | `headwater_job_in_trouble`, `headwater_job_stopped` | whether it fails, or is stopped |
+
+`headwater sources list --server URL`, `GET /v1/jobs` and the page `/monitoring` show the same, with the reasons why
+events were refused and the columns that were withheld. A `webhook` has, for each worker,
+`headwater_webhook_requests_total` by `source` and `outcome` (`stored`, `refused`, `unsigned`, `failed`), and
+`headwater_webhook_seconds_since_events`.
+
+Where a source begins that has no position yet is the option `start` of its connector, if there is a choice. It is
+committed before the first event, so that `newest` means the same after a restart. `headwater log copy` carries
+positions to another log.
 
 A source is one module with a `SPEC`. A package adds one with an entry point of the group `headwater.sources`; it
 passes the suite `headwater.testing.suites.source`.

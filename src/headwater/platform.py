@@ -94,7 +94,7 @@ class Platform:
             topic_settings=self.topic_settings,
             spool=_spool(config),
         )
-        self.pushed = PushedSources(config, self.gate)
+        self.pushed = PushedSources(config, self.gate, self.telemetry)
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.control = StreamControl(self.log, streams, self.telemetry, self._use_streams)
         self.keys = ApiKeys(

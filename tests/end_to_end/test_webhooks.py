@@ -113,6 +113,21 @@ async def test_an_event_is_in_its_stream_when_its_sender_is_answered(
     assert event["meta"]["id"]
 
 
+async def test_requests_are_counted_by_outcome(client: httpx.AsyncClient, platform: Platform) -> None:
+    await post(client, "push", {"number": 1})
+    await post(client, "push", {"number": "x"}, x_delivery="2")
+    await post(client, "push", {"number": 3}, secret="other")
+    await post(client, "none", {"number": 4})
+    counted = {
+        outcome: platform.telemetry.value("headwater_webhook_requests_total", {"source": "push", "outcome": outcome})
+        for outcome in ("stored", "refused", "unsigned", "failed")
+    }
+    assert counted == {"stored": 1, "refused": 1, "unsigned": 1, "failed": None}
+    seconds = platform.telemetry.value("headwater_webhook_seconds_since_events", {"source": "push"})
+    assert seconds is not None
+    assert 0 <= seconds < 60
+
+
 async def test_what_is_sent_again_is_stored_once(client: httpx.AsyncClient, platform: Platform) -> None:
     answers = await asyncio.gather(*(post(client, "push", {"number": 1}) for _ in range(5)))
     assert {one.status_code for one in answers} == {201}

@@ -20,6 +20,7 @@ NOBODY = "none"
 BY_JOB = "by (job, exported_job)"
 JOB_LAG_SECONDS_MAX = 3600
 SINK_WAITING_SECONDS_MAX = 300
+SOURCE_WAITING_SECONDS_MAX = 900
 _JOB_NAMED = "{{ with $labels.exported_job }}{{ . }}{{ else }}{{ $labels.job }}{{ end }}"
 REFUSED_SHARE_MAX = 0.1
 _TAKEN = 'outcome=~"accepted|duplicate"'
@@ -162,6 +163,13 @@ def _platform_rules() -> Iterator[_Rule]:
     )
     yield from _job_rules()
     yield from _sink_rules()
+    yield _rule(
+        "HeadwaterSourceWaiting",
+        f"max {BY_JOB} (headwater_source_waiting_seconds) > {SOURCE_WAITING_SECONDS_MAX:g}",
+        wait="0m",
+        severity="warning",
+        summary=f"The upstream of the {_JOB_NAMED} has not answered for {SOURCE_WAITING_SECONDS_MAX // 60} minutes.",
+    )
 
 
 def _sink_rules() -> Iterator[_Rule]:

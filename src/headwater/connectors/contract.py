@@ -355,6 +355,16 @@ class KnowsLag(Protocol):
 
 
 @runtime_checkable
+class Withholds(Protocol):
+    """A source that leaves values out of events by rules, and counts what no rule speaks of."""
+
+    @property
+    def withheld(self) -> Mapping[tuple[str, str], int]:
+        """By table and column, `*` for whole rows: how often it was left out since the source was made."""
+        ...
+
+
+@runtime_checkable
 class Probes(Protocol):
     """A source that can try its upstream without changing anything there, as opening it would."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ from headwater.processing.arriving import ConnectorEvents
 from headwater.processing.declared_sources import project_sources
 from headwater.processing.hosting.files import secrets_of
 from headwater.processing.source_files import DeclaredSource, job_of
+from headwater.telemetry import Telemetry, closed, declared
+
+# Of HTTP, by which outcomes are counted.
+REDIRECTS, UNSIGNED, SERVER_ERRORS = 300, 401, 500
 
 
 class Posted(NamedTuple):
@@ -29,7 +34,7 @@ class Posted(NamedTuple):
 class PushedSource:
     """One source. Its calls block; any thread may call."""
 
-    def __init__(self, source: DeclaredSource, config: Config, gate: Gate) -> None:
+    def __init__(self, source: DeclaredSource, config: Config, gate: Gate, telemetry: Telemetry) -> None:
         """Raises ConfigInvalid if a secret is not there."""
         spec, secrets = source.configured.spec, secrets_of(config, source.configured)
         assert spec.receive is not None
@@ -42,6 +47,15 @@ class PushedSource:
         self._events = ConnectorEvents(job_of(source, config.project_dir), gate)
         self._preparing = threading.Lock()
         self._is_prepared = False
+        self._requests = telemetry.counter(
+            "headwater_webhook_requests", "Requests to webhooks, by outcome.", (declared("source"), closed("outcome"))
+        )
+        self._stored_at = time.time()
+        telemetry.gauge(
+            "headwater_webhook_seconds_since_events",
+            "Seconds since a webhook has stored the events of a request, or since the start.",
+            (declared("source"),),
+        ).labels(self.name).set_function(lambda: max(0.0, time.time() - self._stored_at))
 
     @property
     def body_bytes_max(self) -> int:
@@ -55,6 +69,13 @@ class PushedSource:
     def check(self, headers: Mapping[str, str], body: bytes, now: float) -> None:
         """`headers` by lower-case names; `body` as it was sent. Raises SignatureInvalid."""
         self._receiver.check(headers, body, now)
+
+    def answered(self, status: int) -> None:
+        """A request to it was answered with this status."""
+        outcome = "failed" if status >= SERVER_ERRORS else "unsigned" if status == UNSIGNED else "refused"
+        if status < REDIRECTS:
+            outcome, self._stored_at = "stored", time.time()
+        self._requests.labels(self.name, outcome).inc()
 
     def posted(self, headers: Mapping[str, str], body: bytes) -> Posted:
         """The events of a body, which is JSON in UTF-8, as they are to be validated.
@@ -96,15 +117,16 @@ class PushedSource:
 class PushedSources:
     """The sources of a project that are posted to, by name; there are none before `prepare`, for who serves them."""
 
-    def __init__(self, config: Config, gate: Gate) -> None:
+    def __init__(self, config: Config, gate: Gate, telemetry: Telemetry) -> None:
         self._config = config
         self._gate = gate
+        self._telemetry = telemetry
         self._sources: Mapping[str, PushedSource] = {}
 
     def prepare(self) -> None:
         """Read their files and secrets. Blocks. Raises ConfigInvalid."""
         self._sources = {
-            one.name: PushedSource(one, self._config, self._gate)
+            one.name: PushedSource(one, self._config, self._gate, self._telemetry)
             for one in project_sources(self._config)
             if one.configured.spec.pushed
         }

@@ -21,6 +21,7 @@ from headwater.processing.calls_status import NO_CALLS, CallsReport, CallsStatus
 from headwater.processing.failures.counts import ErrorCounts, ErrorGroup
 from headwater.processing.latency import NO_LATENCY, Latency, LatencyReport
 from headwater.processing.sink_status import SinkReport, SinkStatus
+from headwater.processing.source_status import SourceReport, SourceStatus
 from headwater.processing.wording import counted, short_reason
 from headwater.telemetry import Telemetry, closed, declared
 from headwater.times import utc_text
@@ -84,10 +85,9 @@ class JobReport:
     lag_seconds: float | None = None
     state_keys: int = 0
     state_bytes: int = 0
-    # When its connector has last delivered an event, by this process (epoch milliseconds); None: not yet.
-    delivered_ms: int | None = None
-    # Of a job that writes by a sink.
+    # Of a job that writes by a sink, and of one that reads by a connector.
     sink: SinkReport | None = None
+    source: SourceReport | None = None
 
 
 def lag_seconds(lag: int | None, watermark_ms: int) -> float | None:
@@ -109,6 +109,7 @@ def ended(report: JobReport) -> JobReport:
         state_keys=0,
         state_bytes=0,
         sink=None if report.sink is None else report.sink.ended(),
+        source=None if report.source is None else report.source.ended(),
     )
 
 
@@ -141,19 +142,8 @@ def show_report(telemetry: Telemetry, job: Job, report: Callable[[], JobReport])
             ("headwater_job_state_bytes", "Bytes of the state that a job keeps.", lambda one: one.state_bytes),
         ]
     if job.input is not None:
-        began = time.time()
-        shown += [
-            (
-                "headwater_source_seconds_since_event",
-                "Seconds since the connector of a source has delivered an event, or since the start.",
-                lambda one: time.time() - (began if one.delivered_ms is None else one.delivered_ms / 1000),
-            ),
-            (
-                "headwater_source_lag_known",
-                "Whether the upstream of a source says how many events were not delivered yet.",
-                lambda one: one.lag is not None,
-            ),
-        ]
+        help_text = "Whether the upstream of a source says how many events were not delivered yet."
+        shown.append(("headwater_source_lag_known", help_text, lambda one: one.lag is not None))
     for name, documentation, value in shown:
         gauge = telemetry.gauge(name, documentation, (declared("job"),)).labels(job.name)
         gauge.set_function(partial(_value, value, report))
@@ -168,9 +158,6 @@ class RunnerStatus:
 
     `announcements` are shared by the runners of parts of one job, so that each error is printed once.
     """
-
-    # When its connector has last delivered an event (epoch milliseconds).
-    delivered_ms: int | None = None
 
     def __init__(
         self,
@@ -207,6 +194,7 @@ class RunnerStatus:
         self._position: str | None = None
         self.calls = CallsStatus(job, telemetry, clock)
         self.sink = None if job.writes().target is None else SinkStatus(job, telemetry)
+        self.source = None if job.input is None else SourceStatus(job, telemetry)
         self._lag: int | None = None
         self._state_size = (0, 0)
         name = job.name
@@ -259,8 +247,8 @@ class RunnerStatus:
             lag_seconds=lag_seconds(self._lag, self._watermark_ms),
             state_keys=self._state_size[0],
             state_bytes=self._state_size[1],
-            delivered_ms=self.delivered_ms,
             sink=None if self.sink is None else self.sink.report(),
+            source=None if self.source is None else self.source.report(),
         )
 
     def lags(self, records: int | None) -> None:
@@ -312,7 +300,7 @@ class RunnerStatus:
             return
         self.state = "retrying"
         self.last_error = short_reason(error)
-        self._sink_failed(error)
+        self._other_failed(error)
 
     def frozen(self, error: SinkFrozen) -> None:
         """Its table cannot hold its events; it is tried again, until somebody has repaired that."""
@@ -320,7 +308,7 @@ class RunnerStatus:
         if self._announcements.of(f"frozen {reason}") is not None:
             _log.error("job %s is frozen: %s", self.job.label, reason)
         self.state, self.last_error = "frozen", reason
-        self._sink_failed(error)
+        self._other_failed(error)
 
     def paused(self) -> None:
         """Somebody has paused the job."""
@@ -347,7 +335,7 @@ class RunnerStatus:
         """The runner ended and is restarted after the pause. `unforeseen`: the stack is printed."""
         self.state = "restarting"
         self.last_error = short_reason(error)
-        self._sink_failed(error)
+        self._other_failed(error)
         self.restarts += 1
         self._restart_at = self._clock()
         self._restarts.inc()
@@ -392,7 +380,7 @@ class RunnerStatus:
         if not skips:
             self._error_at = self._clock()
         self.last_error = short_reason(failures[-1].error)
-        self._sink_failed(failures[-1].error)
+        self._other_failed(failures[-1].error)
         kinds: dict[str, list[Failure]] = {}
         for failure in failures:
             kinds.setdefault(f"{failure.step}: {name_of(original(failure.error))}", []).append(failure)
@@ -411,9 +399,11 @@ class RunnerStatus:
                     short_reason(ones[-1].error),
                 )
 
-    def _sink_failed(self, error: BaseException) -> None:
-        if self.sink is not None:
-            self.sink.failed(short_reason(error), error)
+    def _other_failed(self, error: BaseException) -> None:
+        """What the job exchanges events with has failed, or its run."""
+        for other in (self.sink, self.source):
+            if other is not None:
+                other.failed(short_reason(error), error)
 
     def _trouble(self) -> str | None:
         now = self._clock()

@@ -8,8 +8,9 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, SourceUnknown
 from headwater.platform import Platform
+from headwater.processing.pushed_sources import PushedSource
 from headwater.web.events import Answer, AnswerResponse, EventsEndpoint
 from headwater.web.http.body import Disconnected, decode_body, read_body
 from headwater.web.problems import request_uri
@@ -21,18 +22,23 @@ AT_ONCE_BYTES_MAX = 262_144
 async def webhook(request: Request) -> Response:
     """The events are durable when this answers with success."""
     events: EventsEndpoint = request.app.state.events
+    platform: Platform = request.app.state.platform
     try:
-        return AnswerResponse(await _stored(request, events))
+        source = platform.pushed.get(request.path_params["name"])
+    except SourceUnknown as error:
+        return AnswerResponse(events.problem(error, "POST", request_uri(request.scope)))
+    try:
+        answer = await _stored(request, events, source)
     except Disconnected:
         # Nobody reads it.
         return Response(status_code=400)
     except HeadwaterError as error:
-        return AnswerResponse(events.problem(error, "POST", request_uri(request.scope)))
+        answer = events.problem(error, "POST", request_uri(request.scope))
+    source.answered(answer.status)
+    return AnswerResponse(answer)
 
 
-async def _stored(request: Request, events: EventsEndpoint) -> Answer:
-    platform: Platform = request.app.state.platform
-    source = platform.pushed.get(request.path_params["name"])
+async def _stored(request: Request, events: EventsEndpoint, source: PushedSource) -> Answer:
     sent = request.scope["headers"]
     bytes_max = min(source.body_bytes_max, events.config.request_bytes_max)
     body = await read_body(request.receive, sent, bytes_max)

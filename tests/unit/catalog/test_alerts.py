@@ -144,6 +144,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_project(directory)
     for stream in (WATCHED, QUIET):
         (directory / "streams" / f"{stream['stream']}.yaml").write_text(yaml.safe_dump(stream), encoding="utf-8")
+    (directory / "sources").mkdir()
+    (directory / "sources" / "edits.yaml").write_text(
+        "connector: jsonl\npath: in\nstream: demo.edit\n", encoding="utf-8"
+    )
     return directory
 
 
@@ -344,6 +348,14 @@ def test_promtool_finds_the_rules_good_and_they_fire_when_they_should(
                 _series('headwater_sink_waiting_seconds{exported_job="sink.edits"}', "0+60x300"),
             ],
             {"HeadwaterSinkWaiting"},
+        ),
+        "source-waiting": (
+            [
+                *calm,
+                _series(accepted, "0+3x300"),
+                _series('headwater_source_waiting_seconds{exported_job="source.feed"}', "0+60x300"),
+            ],
+            {"HeadwaterSourceWaiting"},
         ),
         "sink-behind": (
             [

@@ -18,6 +18,7 @@ from headwater.processing.embedded.partitioned import sum_of_reports
 from headwater.processing.failures.counts import ErrorGroup
 from headwater.processing.latency import LatencyReport
 from headwater.processing.sink_status import SinkReport
+from headwater.processing.source_status import SourceReport
 from headwater.processing.status import ERROR_SECONDS, RESTART_SECONDS, JobReport, RunnerStatus
 from headwater.telemetry import Telemetry
 
@@ -55,8 +56,8 @@ FULL = JobReport(
     lag_seconds=1.5,
     state_keys=1,
     state_bytes=2,
-    delivered_ms=3,
     sink=SinkReport("t", "tables", 4, 3, 2, 1, 50, 60, "no such column", 70, 80),
+    source=SourceReport("t", "sse", 4, 3, {"email: no rule": 2}, 1, "no answer", 2),
 )
 
 

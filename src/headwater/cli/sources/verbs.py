@@ -7,7 +7,7 @@ import click
 from headwater.cli.verbs import Table, Verbs
 
 VERBS: Table = {
-    "list": ("headwater.cli.sources.list", "List the sources of a project."),
+    "list": ("headwater.cli.sources.list", "List the sources of a project, and how they are doing."),
     "test": ("headwater.cli.sources.test", "Try a source: connect, and show what its events would become."),
     "pause": ("headwater.cli.sources.pause", "Pause a source until it is resumed, across restarts."),
     "resume": ("headwater.cli.sources.resume", "Let a paused or stopped source continue."),

@@ -358,6 +358,8 @@ def sum_of_reports(one: JobReport, other: JobReport) -> JobReport:
         lag_seconds=max((each.lag_seconds for each in (one, other) if each.lag_seconds is not None), default=None),
         state_keys=one.state_keys + other.state_keys,
         state_bytes=one.state_bytes + other.state_bytes,
-        delivered_ms=max(filter(None, (one.delivered_ms, other.delivered_ms)), default=None),
         sink=one.sink + other.sink if one.sink is not None and other.sink is not None else one.sink or other.sink,
+        source=one.source + other.source
+        if one.source is not None and other.source is not None
+        else one.source or other.source,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from headwater.config import Config
 from headwater.connectors.contract import Readable, Source
@@ -114,7 +115,13 @@ class InsideHosting:
             "Rows and values that a sink left out, since its contract keeps them out of the table.",
             (declared("job"), closed("what")),
         )
-        return lambda what, count: counter.labels(job.name, what).inc(count)
+
+        def discarded(what: Literal["rows", "values"], count: int) -> None:
+            counter.labels(job.name, what).inc(count)
+            if (sink := self.jobs[job.name].runner.status.sink) is not None:
+                sink.discarded(what, count)
+
+        return discarded
 
     async def _stop_jobs(self) -> None:
         await asyncio.gather(*(supervisor.stop() for supervisor in self.jobs.values()))

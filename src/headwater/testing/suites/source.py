@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Delivery, KnowsLag, Phase, Probes, SeeksTime, Source
+from headwater.connectors.contract import Delivery, KnowsLag, Phase, Probes, SeeksTime, Source, Withholds
 from headwater.errors import HeadwaterError, PositionLost, TokenInvalid
 from headwater.testing.suites.contract_suite import ContractSuite
 
@@ -67,7 +67,7 @@ class SourceSuite(ContractSuite):
     `patience_seconds`: how long it takes at most until a source has what its system has, if they are far apart.
     """
 
-    contracts = (Source, SeeksTime, KnowsLag, Probes)
+    contracts = (Source, SeeksTime, KnowsLag, Probes, Withholds)
     resumed_max = 20
     patience_seconds = 0.0
 

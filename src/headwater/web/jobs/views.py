@@ -10,7 +10,9 @@ from headwater.platform import Platform
 from headwater.processing.failures.counts import ErrorGroup
 from headwater.processing.latency import LatencyReport
 from headwater.processing.sink_status import SinkReport, sink_state
+from headwater.processing.source_status import SourceReport, source_state
 from headwater.processing.stack import without_paths
+from headwater.processing.status import JobReport
 from headwater.streams.seen import SeenStreams
 from headwater.times import utc_text
 
@@ -69,14 +71,12 @@ def _view(platform: Platform, job: Job, seen: SeenStreams) -> dict[str, Any]:
         "waiting": report.calls.waiting,
         "parked": report.calls.parked,
         "sink": None if report.sink is None else _sink(job, report.state, report.lag, report.sink, readable=readable),
+        "source": None if report.source is None else _source(job, report, report.source, readable=readable),
     }
 
 
 def _sink(job: Job, state: str, lag: int | None, sink: SinkReport, *, readable: bool) -> dict[str, Any]:
     """How the sink is doing. Its last error, as the text of any, is for those who may read what the job reads."""
-    last_error = sink.last_error
-    if last_error is not None:
-        last_error = without_paths(last_error, job.project) if readable else last_error.partition(":")[0]
     return {
         "name": sink.name if readable else None,
         "connector": sink.connector,
@@ -89,9 +89,36 @@ def _sink(job: Job, state: str, lag: int | None, sink: SinkReport, *, readable: 
         "lag_events": lag,
         "lag_seconds": round(sink.lag_seconds(time.time()), 3),
         "last_commit": _time(sink.last_commit_ms),
-        "last_error": last_error,
+        "last_error": _last_error(job, sink.last_error, readable=readable),
         "last_error_at": _time(sink.last_error_ms),
     }
+
+
+def _source(job: Job, report: JobReport, source: SourceReport, *, readable: bool) -> dict[str, Any]:
+    """How the source is doing; what it has withheld names columns, and is for those who may read what it writes."""
+    since = source.delivered_ms
+    return {
+        "name": source.name if readable else None,
+        "connector": source.connector,
+        "state": source_state(report.state, source),
+        "waiting_since": _time(source.waiting_since_ms),
+        "delivered": source.delivered,
+        "stored": report.written,
+        "refused": report.errors + report.skipped,
+        "withheld": dict(source.withheld) if readable else {},
+        "values_withheld": sum(source.withheld.values()),
+        "lag_events": report.lag,
+        "last_event": _time(since),
+        "seconds_since_event": None if since is None else round(max(0.0, time.time() - since / 1000), 3),
+        "last_error": _last_error(job, source.last_error, readable=readable),
+        "last_error_at": _time(source.last_error_ms),
+    }
+
+
+def _last_error(job: Job, text: str | None, *, readable: bool) -> str | None:
+    if text is None:
+        return None
+    return without_paths(text, job.project) if readable else text.partition(":")[0]
 
 
 def _time(at_ms: int | None) -> str | None:

@@ -88,6 +88,7 @@ def _job() -> Node:
             ),
             **{name: integer(description) for name, description in counts.items()},
             "sink": {**_sink(), "nullable": True, "description": "Of a job that writes by a sink."},
+            "source": {**_source(), "nullable": True, "description": "Of a job that reads another system."},
             "error_groups": array_of(
                 record(
                     {
@@ -129,6 +130,34 @@ def _sink() -> Node:
             **{name: integer(description) for name, description in counts.items()},
             "lag_events": integer("Events that it has not written, when it was last looked.", nullable=True),
             "lag_seconds": number("The age of the oldest of them; 0 if there is none."),
+            "last_error": text("The last error, with its reason.", nullable=True),
+            **{name: moment(description, nullable=True) for name, description in times.items()},
+        }
+    )
+
+
+def _source() -> Node:
+    counts = {
+        "delivered": "Events that its connector has delivered since the process started.",
+        "stored": "Events that it has stored.",
+        "refused": "Events that were not valid: error events, or skipped.",
+        "values_withheld": "Values, rows and tables that it left out since no rule shows them.",
+    }
+    times = {
+        "waiting_since": "Since when its upstream does not answer; null if it does.",
+        "last_event": "When its connector delivered an event last.",
+        "last_error_at": "When it failed last.",
+    }
+    withheld = {"type": "object", "additionalProperties": integer("How often."), "description": "By table and column."}
+    return record(
+        {
+            "name": text("That of a source on private streams is not shown.", nullable=True),
+            "connector": text("Such as `kafka`."),
+            "state": text("That of its job, or `waiting`: its upstream does not answer."),
+            **{name: integer(description) for name, description in counts.items()},
+            "withheld": withheld,
+            "lag_events": integer("Events that were not delivered yet, if the upstream reports them.", nullable=True),
+            "seconds_since_event": number("Since `last_event`; null before the first.", nullable=True),
             "last_error": text("The last error, with its reason.", nullable=True),
             **{name: moment(description, nullable=True) for name, description in times.items()},
         }

@@ -327,6 +327,28 @@ async def test_an_upstream_that_moves_without_events_has_its_position_committed(
     assert await stored(log) == []
 
 
+async def test_where_a_source_begins_is_committed_before_its_first_event() -> None:
+    log = await opened_log()
+
+    class Newest(ListSource):
+        async def open(self, token: str | None, partitions: object = None) -> None:
+            self.at = len(self.events) if token is None else int(token)
+
+    source = Newest([event(1), event(2)])
+    running = asyncio.create_task(connector_runner_on(log, job(), gate(), source, settings=SETTINGS).run())
+
+    async def is_committed() -> bool:
+        return await log.committed(f"job.{NAME}") is not None
+
+    await eventually(is_committed)
+    # As a kill does, before anything came.
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    source.events.append(event(3))
+    await drained(source, log)
+    assert [one["number"] for one in await stored(log)] == [3]
+
+
 async def test_a_source_begins_again_at_a_time_if_its_connector_can() -> None:
     class Timed(ListSource):
         async def token_at(self, timestamp_ms: int) -> str:

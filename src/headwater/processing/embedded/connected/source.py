@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from headwater.connectors.contract import KnowsLag, SeeksTime, Source
+from headwater.connectors.contract import KnowsLag, SeeksTime, Source, Withholds
 from headwater.connectors.secrets import Secrets
 from headwater.errors import HeadwaterError, JobStopped, PositionLost, SourceRefused, TokenInvalid
 from headwater.jobs.job import Job
@@ -72,7 +72,8 @@ class ConnectorSource:
         except (PositionLost, SourceRefused, TokenInvalid) as error:
             raise self._stopped(error) from error
         self._taken = Deliveries(self._job, number, connector_token)
-        self._committed_at = time.time()
+        # Where it begins is committed at once, so that `start: newest` does not begin later after a restart.
+        self._committed_at = 0.0 if connector_token is None else time.time()
         self.position = self.processed = self._with_redriven(number)
         if connector_token is not None:
             # It is committed; whether that was confirmed before a restart is not known.
@@ -144,6 +145,8 @@ class ConnectorSource:
         return Position({self._part: NO_END})
 
     async def lag(self) -> int | None:
+        if isinstance(self._connector, Withholds) and self._status.source is not None:
+            self._status.source.withholds(self._connector.withheld)
         waiting = len(self._taken.ahead) + await self._redriven.lag()
         if not isinstance(self._connector, KnowsLag):
             return None
@@ -160,8 +163,9 @@ class ConnectorSource:
 
     async def _fetch(self, records_max: int, wait_seconds: float, stopping: asyncio.Event) -> None:
         """Read the connector; a read that `stopping` ends takes nothing."""
+        seconds = wait_seconds if self._committed_at else 0.0
         reading = asyncio.ensure_future(
-            self._secrets.kept_by(self._connector.read(deliveries_max=records_max, wait_seconds=wait_seconds))
+            self._secrets.kept_by(self._connector.read(deliveries_max=records_max, wait_seconds=seconds))
         )
         stopped = asyncio.ensure_future(stopping.wait())
         try:
@@ -178,8 +182,9 @@ class ConnectorSource:
         except (PositionLost, SourceRefused, TokenInvalid) as error:
             raise self._stopped(error) from error
         now = time.time()
+        if self._status.source is not None:
+            self._status.source.answered(len(batch.deliveries))
         if batch.deliveries:
-            self._status.delivered_ms = int(now * 1000)
             self._taken.take(batch, int(now * 1000))
         elif now - self._committed_at >= self._progress_seconds and batch.token != self._taken.last_token:
             self._taken.take_token(batch.token, int(now * 1000))
