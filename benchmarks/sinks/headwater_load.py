@@ -27,14 +27,14 @@ COLUMNS: dict[str, tuple[ColumnType, str]] = {
 
 
 async def load(target: str, mode: str, file: Path, place: str) -> None:
-    """Write all events, checked, a thousand in a transaction."""
+    """Write all events, checked, as many in a transaction as a job does that is behind."""
     columns = tuple(Column(name, kind, path) for name, (kind, path) in COLUMNS.items())
     keyed = mode == "upsert"
     shape = TableShape("events", columns, ("wiki", "page_id") if keyed else (), version="rev" if keyed else "")
     spec = sink_spec(target)
     sink = spec.make(spec.options(**{"dsn" if target == "postgres" else "path": place}), shape, Path())
     await sink.open()
-    for number, events in enumerate(sink_events.batches(file)):
+    for number, events in enumerate(sink_events.batches(file, spec.batch.rows_max)):
         deliveries = [Delivery(event) for event in events]
         for delivery in deliveries:
             sink.check(delivery)

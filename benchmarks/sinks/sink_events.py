@@ -30,15 +30,15 @@ def write_events(path: Path, count: int, keys: int) -> None:
             file.write(json.dumps(event, separators=(",", ":")) + "\n")
 
 
-def batches(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The events as a program reads them, a thousand at a time."""
+def batches(path: Path, rows_max: int = BATCH_ROWS) -> Iterator[list[dict[str, Any]]]:
+    """The events as a program reads them, `rows_max` at a time."""
     import orjson
 
     some: list[dict[str, Any]] = []
     with path.open("rb") as file:
         for line in file:
             some.append(orjson.loads(line))
-            if len(some) == BATCH_ROWS:
+            if len(some) == rows_max:
                 yield some
                 some = []
     if some:

@@ -121,6 +121,19 @@ def utc_microseconds(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
+def to_utc_microseconds(text: str) -> str:
+    """The same moment as `utc_microseconds` writes it. Raises ValueError as `moment_of` does."""
+    if text[4:5] == "-":
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            pass  # what Python's parser does not read, `moment_of` may
+        else:
+            if moment.tzinfo is UTC:
+                return moment.isoformat(timespec="microseconds")[:26] + "Z"
+    return utc_microseconds(moment_of(text))
+
+
 def utc_seconds(time_ms: int) -> str:
     """`2026-01-31T12:00:00Z`: milliseconds are left out."""
     return _text(time_ms, "seconds")

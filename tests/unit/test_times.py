@@ -43,6 +43,8 @@ from headwater.times import (
     rough_duration,
     time_ms,
     time_us,
+    to_utc_microseconds,
+    utc_microseconds,
     utc_milliseconds,
     utc_seconds,
     utc_text,
@@ -139,13 +141,15 @@ def test_every_reader_takes_what_the_format_admits_for_the_same_moment(drawn: tu
     assert has_zone(text)
     if -62_135_596_800_000_000 <= expected_us < 253_402_300_800_000_000:
         assert moment_of(text) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=expected_us)
+        assert to_utc_microseconds(text) == utc_microseconds(moment_of(text))
         assert time_us(rfc_3339(text) or "") == expected_us
         assert time_ms(header_of(event).decode()) == expected
         if 0 <= expected < YEAR_9999_MS:
             assert read_hour(text) == expected // HOUR_MS
     else:
-        with pytest.raises(ValueError, match="years 1 to 9999"):
-            moment_of(text)
+        for read in (moment_of, to_utc_microseconds):
+            with pytest.raises(ValueError, match="years 1 to 9999"):
+                read(text)
 
 
 @given(st.from_regex(FORMAT_PATTERNS["date-time"].replace(r"\s", " "), fullmatch=True))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from headwater.connectors.contract import Column, Delivery, TableShape
 from headwater.connectors.evolution import Contract
-from headwater.connectors.rows import is_delete, row_of
+from headwater.connectors.rows import RowReader, is_delete
 from headwater.errors import EventMalformed
 from headwater.event import get_path
 
@@ -33,10 +32,11 @@ class Discarding:
         needed = {*shape.key, shape.version}
         # A table of each column alone, to find the ones that an event does not fit.
         self._columns = [
-            dataclasses.replace(shape, columns=(column,), key=(), version="", order="", deleted="", delete_when=())
+            (column.path, RowReader(TableShape(shape.name, (column,))))
             for column in shape.columns
             if column.name not in needed
         ]
+        self._rows_of = RowReader(shape)
         self._rows = self._values = 0
 
     def stripped(self, delivery: Delivery) -> Delivery:
@@ -73,14 +73,14 @@ class Discarding:
 
     def _unfit(self, delivery: Delivery) -> list[str]:
         """The paths of the values that do not fit their columns."""
-        if is_delete(self._shape, delivery) or _fits(self._shape, delivery):
+        if is_delete(self._shape, delivery) or _fits(self._rows_of, delivery):
             return []
-        return [column.columns[0].path for column in self._columns if not _fits(column, delivery)]
+        return [path for path, reader in self._columns if not _fits(reader, delivery)]
 
 
-def _fits(shape: TableShape, delivery: Delivery) -> bool:
+def _fits(reader: RowReader, delivery: Delivery) -> bool:
     try:
-        row_of(shape, delivery)
+        reader.row(delivery)
     except EventMalformed:
         return False
     return True

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from headwater.connectors.contract import Delivery, TableShape
-from headwater.connectors.rows import deletion_of, is_delete, row_of
+from headwater.connectors.rows import RowReader, is_delete
 from headwater.errors import EventMalformed, WriteIncomplete
 
 
@@ -34,14 +34,15 @@ def incomplete(
 
 def _keys(shape: TableShape, deliveries: Sequence[Delivery]) -> dict[int, tuple[Any, ...]]:
     """The key of each event that can be a row or a deletion, by its index."""
+    reader = RowReader(shape)
     positions = [shape.column_names.index(name) for name in shape.key]
     keys = {}
     for index, delivery in enumerate(deliveries):
         try:
             if is_delete(shape, delivery):
-                keys[index] = deletion_of(shape, delivery)[: len(shape.key)]
+                keys[index] = reader.deletion(delivery)[: len(shape.key)]
             else:
-                row = row_of(shape, delivery)
+                row = reader.row(delivery)
                 keys[index] = tuple(row[at] for at in positions)
         except EventMalformed:
             continue

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from headwater.connectors.contract import Column, Delivery, SinkFeatures, TableShape
-from headwater.connectors.rows import Batch, Row, batch_of, checked_row, name_aside, refused_rows
+from headwater.connectors.rows import Batch, Row, RowReader, name_aside, refused_rows
 from headwater.connectors.sql_columns import widen
 from headwater.connectors.sql_dialect import C, Dialect, keeps_deleted, order_by, quoted
 from headwater.connectors.sql_session import Session, release
@@ -29,8 +29,10 @@ from headwater.connectors.tables import TableView
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete, WriterFenced
 
 SQL_FEATURES = SinkFeatures(token_in_target=True, upsert=True, deletes=True)
-# So many rows that the database does not take are looked for in one write; the others are found in the next ones.
+# So many rows that the database does not take are looked for in one write of a thousand rows, and fewer in one of more,
+# since each attempt takes longer; the others are found in the next ones.
 REJECTED_MAX = 100
+REJECTED_OF_ROWS = 1_000
 
 _T = TypeVar("_T")
 
@@ -53,16 +55,16 @@ class SqlTableSink(Generic[C]):
         self._known: str | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix=f"table-{shape.name}")
         self._reading = threading.Lock()
-        self._check = partial(dialect.check, shape)
+        self._rows = RowReader(shape, partial(dialect.check, shape))
 
     async def open(self) -> str | None:
         return await self._on(self._open)
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery, self._check)
+        self._rows.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        batch = batch_of(self.shape, deliveries, self._check)
+        batch = self._rows.batch(deliveries)
         if batch.rejected:
             raise WriteIncomplete(rejected=batch.rejected)
         await self._on(lambda: self._write(batch, token))
@@ -164,8 +166,18 @@ class SqlTableSink(Generic[C]):
         except self._dialect.row_errors as error:
             # Of two that store their first token at once, the key of its row refuses one.
             require_own(self.shape.name, self._place, self._last_token(), self._known)
-            rejected = refused_rows(batch.rows, self._refusal, refused_max=REJECTED_MAX)
-            if not rejected:  # the database refuses them only when they are committed
+            rejected = refused_rows(
+                batch.rows,
+                lambda rows: self._refusal(lambda writer: self._dialect.insert(writer, self.shape, rows)),
+                refused_max=_refused_max(len(batch.rows)),
+            )
+            if not rejected:
+                first = partial(_insert_token, self._dialect, self.shape.name, token)
+                if self._known is None and not self._dialect.claim and self._refusal(first):
+                    # Of the other one that is about to commit its own.
+                    raise self._unavailable(error) from error
+                require_own(self.shape.name, self._place, self._last_token(), self._known)
+                # The database refuses them only when they are committed.
                 raise _not_taken(self.shape.name, "a row of these", self._dialect.explain(error)) from error
             reasons = {at: self._dialect.explain(why) for at, why in rejected.items()}
             raise WriteIncomplete(
@@ -188,17 +200,17 @@ class SqlTableSink(Generic[C]):
                 if batch.deletes:
                     self._dialect.delete(writer, self.shape, _values(batch.deletes))
                 if known is None and not self._dialect.claim:
-                    statement = f"INSERT INTO {self._position} (token, name) VALUES ({mark}, {mark})"
+                    _insert_token(self._dialect, self.shape.name, token, writer)
                 else:
                     statement = f"UPDATE {self._position} SET token = {mark} WHERE name = {mark}"
-                writer.execute(statement, [token, self.shape.name])
+                    writer.execute(statement, [token, self.shape.name])
         self._known = token
 
-    def _refusal(self, rows: Sequence[tuple[Any, ...]]) -> Exception | None:
-        """Why the database does not take the rows all together; they are not written."""
+    def _refusal(self, work: Callable[[C], object]) -> Exception | None:
+        """Why the database does not take what `work` writes; it is not kept."""
         writer = self._session.begin()
         try:
-            self._dialect.insert(writer, self.shape, rows)
+            work(writer)
         except self._dialect.row_errors as error:
             return error
         finally:
@@ -239,6 +251,16 @@ def require_own(table: str, place: str, found: str | None, known: str | None) ->
 
 def _not_taken(table: str, what: str, why: str) -> EventMalformed:
     return EventMalformed(f"The table {table} does not take {what}: {why.rstrip('.')}.")
+
+
+def _insert_token(dialect: Dialect[C], table: str, token: str, writer: C) -> None:
+    """Store the first token of a table."""
+    into = f"INSERT INTO {dialect.position_table(table)} (token, name)"
+    writer.execute(f"{into} VALUES ({dialect.mark}, {dialect.mark})", [token, table])
+
+
+def _refused_max(rows: int) -> int:
+    return max(1, REJECTED_MAX * REJECTED_OF_ROWS // max(rows, REJECTED_OF_ROWS))
 
 
 def _values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headwater.connectors.contract import Delivery, SinkFeatures, TableShape
-from headwater.connectors.rows import age_of, batch_of, checked_row, name_aside
+from headwater.connectors.rows import RowReader, age_of, name_aside
 from headwater.connectors.sorted_views import sorted_view
 from headwater.connectors.tables import TableView
 from headwater.errors import SinkUnavailable, WriteIncomplete, WriterFenced
@@ -34,6 +34,7 @@ class MemorySink:
         self.features = target.features
         self._target = target
         self._rows: dict[Any, tuple[Any, ...]] | None = None
+        self._reader = RowReader(shape)
         self._known: str | None = None
 
     async def open(self) -> str | None:
@@ -42,11 +43,11 @@ class MemorySink:
         return self._known
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery)
+        self._reader.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         there = self._opened()
-        rows, deletes, rejected = batch_of(self.shape, deliveries)
+        rows, deletes, rejected = self._reader.batch(deliveries)
         if self.features.token_in_target:
             if rejected:
                 raise WriteIncomplete(rejected=rejected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.connectors.contract import Column, Delivery, TableShape
-from headwater.connectors.rows import latest_rows, refused_rows
-from headwater.errors import JobInvalid
+from headwater.connectors.rows import CHECKED_MAX, RowReader, is_newer, latest_rows, refused_rows
+from headwater.errors import EventMalformed, JobInvalid
 
 COLUMNS = (Column("k", "text", "k"), Column("v", "text", "v"), Column("n", "integer", "n"), Column("j", "json", "j"))
 VERSIONED = TableShape("t", COLUMNS, ("k",), version="v")
@@ -87,3 +88,79 @@ def test_events_that_cannot_be_rows_are_named_by_their_place() -> None:
 def test_a_version_that_cannot_be_is_refused(key: tuple[str, ...], version: str) -> None:
     with pytest.raises(JobInvalid, match="version of table t"):
         TableShape("t", COLUMNS, key, version=version)
+
+
+DELETED = TableShape("t", COLUMNS, ("k",), version="v", delete_when=(("gone", (True,)),))
+EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "k": st.sampled_from(["a", "b", 1]),
+            "v": st.sampled_from(["1", "2", None]),
+            "n": st.sampled_from([1, 2.0, "x", True]),
+            "j": st.sampled_from([{"a": [1]}, "text"]),
+            "gone": st.booleans(),
+        },
+    ),
+    max_size=12,
+)
+
+
+@given(EVENTS, st.sampled_from([VERSIONED, DELETED, TableShape("t", COLUMNS), TableShape("t", COLUMNS, ("k", "n"))]))
+def test_a_batch_is_the_same_whether_its_events_were_checked_or_not(
+    events: list[dict[str, Any]], shape: TableShape
+) -> None:
+    deliveries = [Delivery(event) for event in events]
+    reader = RowReader(shape)
+    refused = {}
+    for at, delivery in enumerate(deliveries):
+        try:
+            reader.check(delivery)
+        except EventMalformed as error:
+            refused[at] = str(error)
+    checked, unchecked = reader.batch(deliveries), RowReader(shape).batch(deliveries)
+    assert (checked.rows, checked.deletes) == (unchecked.rows, unchecked.deletes)
+    assert refused == {at: str(error) for at, error in checked.rejected.items()}
+    assert refused == {at: str(error) for at, error in unchecked.rejected.items()}
+
+
+@given(EVENTS)
+def test_the_row_of_a_key_is_the_one_that_no_other_replaces(events: list[dict[str, Any]]) -> None:
+    batch = RowReader(VERSIONED).batch([Delivery(event) for event in events])
+    rows = [RowReader(VERSIONED).row(Delivery(event)) for at, event in enumerate(events) if at not in batch.rejected]
+    for _, kept in batch.rows:
+        last = [row for row in rows if row[0] == kept[0] and is_newer(VERSIONED, row, kept)][-1]
+        assert last == kept
+    assert {row[0] for row in rows} == {kept[0] for _, kept in batch.rows}
+
+
+def test_another_event_at_the_place_of_one_that_was_checked_is_read() -> None:
+    reader = RowReader(VERSIONED)
+    for number in range(CHECKED_MAX + 10):
+        # Each is freed at once, but for what is kept.
+        reader.check(Delivery({"k": "old", "v": str(number)}))
+    assert [values[0] for _, values in reader.batch([Delivery({"k": "new", "v": "1"})]).rows] == ["new"]
+
+
+def test_values_that_were_checked_are_those_of_the_next_batch_only() -> None:
+    reader, event = RowReader(VERSIONED), {"k": "a", "v": "1", "n": 1}
+    delivery = Delivery(event)
+    reader.check(delivery)
+    assert reader.batch([delivery]).rows == [(0, ("a", "1", 1, None))]
+    event["n"] = 2
+    assert reader.batch([delivery]).rows == [(0, ("a", "1", 2, None))]
+
+
+def test_columns_are_read_from_any_depth_and_any_mapping() -> None:
+    shape = TableShape("t", (Column("a", "text", "a"), Column("b", "integer", "x.y.z")))
+    reader = RowReader(shape)
+    read = [
+        reader.row(Delivery(event))
+        for event in (
+            {"a": "1", "x": {"y": {"z": 2}}},
+            MappingProxyType({"a": "1", "x": MappingProxyType({"y": {"z": 2}})}),
+            {"x": {"y": [1]}},
+            {"a": None, "x": "text"},
+        )
+    ]
+    assert read == [("1", 2), ("1", 2), (None, None), (None, None)]

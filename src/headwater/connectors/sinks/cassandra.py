@@ -31,7 +31,7 @@ from headwater.connectors.contract import (
 )
 from headwater.connectors.evolution import TableChange
 from headwater.connectors.partial_writes import incomplete
-from headwater.connectors.rows import batch_of, checked_row
+from headwater.connectors.rows import RowReader
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.sql_dialect import quoted
@@ -132,6 +132,7 @@ class CassandraSink:
                 f"{', '.join(wrong)} cannot divide table {shape.name} into partitions.",
                 hint=f"Use columns of its key: {', '.join(shape.key) or 'it has none'}.",
             )
+        self._rows = RowReader(shape, self._check_version)
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
         self._cluster: Any = None
         self._session: Any = None
@@ -148,11 +149,11 @@ class CassandraSink:
         return None
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery, self._check_version)
+        self._rows.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         self._opened()
-        rows, deletes, rejected = batch_of(self.shape, deliveries, self._check_version)
+        rows, deletes, rejected = self._rows.batch(deliveries)
         written: list[tuple[int, Any, tuple[Any, ...]]] = []
         for index, values in rows:
             own = () if self.shape.key else (deliveries[index].event_id or str(uuid.uuid4()),)

@@ -30,7 +30,7 @@ from headwater.connectors.contract import (
 from headwater.connectors.credentials import refuse_credentials
 from headwater.connectors.evolution import TableChange
 from headwater.connectors.partial_writes import incomplete
-from headwater.connectors.rows import batch_of, checked_row
+from headwater.connectors.rows import RowReader
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.sql_columns import EXACT_MAX, inexact_error
 from headwater.connectors.sql_dialect import order_by, quoted
@@ -86,6 +86,7 @@ class ClickhouseSink:
         self.shape = shape
         self._options = options
         self._table = f"{quoted([options.database])}.{quoted([shape.name])}"
+        self._rows = RowReader(shape, self._check_version)
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
         self._client: httpx.AsyncClient | None = None
         self._arrived = 0
@@ -103,11 +104,11 @@ class ClickhouseSink:
         return None
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery, self._check_version)
+        self._rows.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         self._opened()
-        rows, deletes, rejected = batch_of(self.shape, deliveries, self._check_version)
+        rows, deletes, rejected = self._rows.batch(deliveries)
         # The order of arrival, where rows have no version.
         self._arrived = max(self._arrived + 1, time.time_ns())
         lines = [(index, self._line(self.shape.column_names, values, is_deleted=False)) for index, values in rows]

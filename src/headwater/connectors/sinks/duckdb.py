@@ -14,7 +14,7 @@ import duckdb
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.rows import deletion_columns
-from headwater.connectors.spec import SinkSpec
+from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.sql_columns import alterations, present_columns
 from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
@@ -148,4 +148,5 @@ SPEC = SinkSpec(
     file=lambda options: str(options.path),
     example="path: var/orders.duckdb",
     extra="duckdb",
+    batch=BatchDefaults(rows_max=5_000),
 )

@@ -32,7 +32,7 @@ from headwater.connectors.credentials import refuse_credentials
 from headwater.connectors.evolution import TableChange
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.row_keys import bounded_key_text
-from headwater.connectors.rows import batch_of, checked_row
+from headwater.connectors.rows import RowReader
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.tables import TableView
@@ -122,6 +122,7 @@ class OpensearchSink:
         self.index = _index(options, shape)
         self._options = options
         self._key_at = [shape.column_names.index(name) for name in shape.key]
+        self._rows = RowReader(shape, self._check_version)
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
         self._client: opensearchpy.AsyncOpenSearch | None = None
         self._reader: opensearchpy.OpenSearch | None = None
@@ -139,11 +140,11 @@ class OpensearchSink:
         return None
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery, self._check_version)
+        self._rows.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         self._opened()
-        rows, deletes, rejected = batch_of(self.shape, deliveries, self._check_version)
+        rows, deletes, rejected = self._rows.batch(deliveries)
         operations = [self._indexing(index, deliveries[index], values) for index, values in rows]
         operations += [self._deleting(index, values) for index, values in deletes]
         retry: dict[int, str] = {}

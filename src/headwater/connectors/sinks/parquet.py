@@ -13,7 +13,7 @@ from headwater.connectors.lake.event_rows import evolved
 from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink, newest_commit
 from headwater.connectors.lake.formats import Format, parquet
 from headwater.connectors.lake.state import columns_of, columns_text
-from headwater.connectors.rows import row_of
+from headwater.connectors.rows import RowReader
 from headwater.connectors.spec import SinkSpec
 from headwater.errors import ConfigInvalid
 from headwater.times import time_us
@@ -46,10 +46,11 @@ def _made(options: FileOptions, shape: TableShape, directory: Path) -> FileSink:
             columns = evolved(shape.name, columns_of(head.facts["columns"]), columns)
         return parquet(columns), {"columns": columns_text(columns)}
 
+    reader = RowReader(shape)
     times = [column.name for column in shape.columns if column.type == "timestamp"]
 
     def row(delivery: Delivery) -> dict[str, Any]:
-        found = dict(zip(shape.column_names, row_of(shape, delivery), strict=True))
+        found = dict(zip(shape.column_names, reader.row(delivery), strict=True))
         for name in times:
             if found[name] is not None:
                 found[name] = time_us(found[name])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from headwater.connectors.contract import Delivery, TableShape
-from headwater.connectors.rows import Row, age_of, batch_of, checked_row
+from headwater.connectors.rows import Row, RowReader, age_of
 from headwater.event import decode_json, encode_json
 from headwater.log.contract import StateChange
 from headwater.processing.stores.contract import OnRejected
@@ -32,11 +32,12 @@ class TableRows:
     def __init__(self, shape: TableShape) -> None:
         self.on_rejected: OnRejected | None = None
         self._shape = shape
+        self._rows = RowReader(shape)
         self._key = [shape.column_names.index(name) for name in shape.key]
         self._nested = {index for index, column in enumerate(shape.columns) if column.type == "json"}
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self._shape, delivery)
+        self._rows.check(delivery)
 
     async def ready(self, token: str) -> None:
         """Files accept every row."""
@@ -46,7 +47,7 @@ class TableRows:
 
     def written(self, deliveries: Sequence[Delivery], get: Get) -> tuple[list[StateChange], list[bytes]]:
         """The changes of the state that keep these rows, and the lines to write at once. They were checked."""
-        batch = batch_of(self._shape, deliveries)
+        batch = self._rows.batch(deliveries)
         if not self._key:
             return [], [self._line(row) for _, row in batch.rows]
         changes = [*map(self._kept, batch.rows), *map(self._deleted, batch.deletes)]

@@ -20,7 +20,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from headwater.connectors.contract import Column, Delivery, SinkFeatures, TableShape
-from headwater.connectors.rows import Batch, batch_of, checked_row, name_aside
+from headwater.connectors.rows import Batch, RowReader, name_aside
 from headwater.connectors.sinks.iceberg.catalog_table import CatalogTable
 from headwater.connectors.sinks.iceberg.columns import alterations, creation, shown_values
 from headwater.connectors.sinks.iceberg.commits import commit, token_of
@@ -48,6 +48,7 @@ class IcebergSink:
     def __init__(self, options: IcebergOptions, shape: TableShape, directory: Path) -> None:
         """Raises ConfigInvalid if the table cannot be partitioned as the options say."""
         self.shape = shape
+        self._rows = RowReader(shape)
         self._options = options
         self._table = CatalogTable(options, shape, directory)
         # The token that the table had when this sink read or wrote it last.
@@ -60,10 +61,10 @@ class IcebergSink:
         return await self._on(self._open)
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery)
+        self._rows.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        batch = batch_of(self.shape, deliveries)
+        batch = self._rows.batch(deliveries)
         if batch.rejected:
             raise WriteIncomplete(rejected=batch.rejected)
         await self._on(lambda: self._write(batch, token))

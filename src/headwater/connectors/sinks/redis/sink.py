@@ -26,7 +26,7 @@ from redis.retry import Retry
 from headwater.connectors.contract import Column, ColumnType, Delivery, SinkFeatures, TableShape
 from headwater.connectors.credentials import refuse_credentials
 from headwater.connectors.row_keys import key_text, plain_text
-from headwater.connectors.rows import Row, batch_of, checked_row, name_aside
+from headwater.connectors.rows import Row, RowReader, name_aside
 from headwater.connectors.sinks.redis.scripts import SET_ASIDE, WRITE, sortable
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import SinkSpec
@@ -86,6 +86,7 @@ class RedisSink:
         self._position = f"_headwater:position:{shape.name}"
         self._counter = f"_headwater:rows:{shape.name}"
         self._key_at = [shape.column_names.index(name) for name in shape.key]
+        self._rows = RowReader(shape)
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
         self._client: redis.asyncio.Redis | None = None
         self._reader: redis.Redis | None = None
@@ -104,10 +105,10 @@ class RedisSink:
         return self._known
 
     def check(self, delivery: Delivery) -> None:
-        checked_row(self.shape, delivery)
+        self._rows.check(delivery)
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
-        rows, deletes, malformed = batch_of(self.shape, deliveries)
+        rows, deletes, malformed = self._rows.batch(deliveries)
         if malformed:
             raise WriteIncomplete(rejected=malformed)
         options = self._options
