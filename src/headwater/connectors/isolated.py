@@ -14,10 +14,12 @@ import atexit
 import contextlib
 import functools
 import os
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import thread as executors
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from headwater.connectors.contract import Delivery, Readable, SetsAside, Sink, SinkFeatures, TableShape
 from headwater.connectors.secrets import Secrets
@@ -213,19 +215,59 @@ def isolated(new_sink: Callable[[], Sink], name: str, *, seconds_max: float, sec
     return kind(sink, new_sink, name, seconds_max=seconds_max, secrets=secrets)
 
 
+def exit_process(status: int) -> NoReturn:
+    """End the process: as `sys.exit`, and at once if threads of drivers hang. To be called when all else has ended.
+
+    An interpreter that ends while a thread of a driver in C++ runs may be aborted by it.
+    """
+    if _exit_despite_threads.cache_info().currsize and any(_still_running(time.monotonic() + EXIT_SECONDS)):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 @functools.cache
-def _exit_despite_threads() -> None:
-    """A driver's own threads may hang, and the interpreter would wait for them at its end: bound that."""
+def _exit_despite_threads() -> threading.Event:
+    """A driver's own threads may hang, and the interpreter would wait for them at its end: bound that.
+
+    When the event that is returned is set, executors end.
+    """
     ends = threading.Event()
-    threading.Thread(target=_exit_after, args=(ends,), name="end of hanging sinks", daemon=True).start()
-    # What `atexit` calls is called after these threads were waited for.
-    getattr(threading, "_register_atexit", atexit.register)(ends.set)
+    # Python 3.12 starts no thread at its end.
+    threading.Thread(target=_end_executors, args=(ends,), name="end of executors", daemon=True).start()
+    # The last that is registered is called first, before threads are waited for; what `atexit` calls is called later.
+    getattr(threading, "_register_atexit", atexit.register)(_leave_hanging_threads)
+    return ends
 
 
-def _exit_after(ends: threading.Event) -> None:
+def _end_executors(ends: threading.Event) -> None:
     ends.wait()
-    threading.Event().wait(EXIT_SECONDS)
-    # It waits for those of executors even if they are daemons.
-    waited_for = {*getattr(executors, "_threads_queues", ()), *(one for one in threading.enumerate() if not one.daemon)}
-    if any(one.is_alive() for one in waited_for - {threading.main_thread()}):
-        os._exit(0)
+    getattr(executors, "_python_exit", lambda: None)()
+
+
+def _still_running(until: float) -> Iterator[threading.Thread]:
+    """The threads for which the interpreter would wait, and that do not end until then: also those of executors, even
+    if they are daemons."""
+    _exit_despite_threads().set()
+    for thread in [*getattr(executors, "_threads_queues", ()), *threading.enumerate()]:
+        is_waited_for = not thread.daemon or thread in getattr(executors, "_threads_queues", ())
+        if is_waited_for and thread is not threading.main_thread():
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                yield thread
+
+
+def _leave_hanging_threads() -> None:
+    """Let the interpreter wait for those threads only that end, so that it ends as it would without the others: with
+    the status of the process, and all output written."""
+    for thread in list(_still_running(time.monotonic() + EXIT_SECONDS)):
+        getattr(executors, "_threads_queues", {}).pop(thread, None)
+        if thread.daemon:
+            continue
+        if (locks := getattr(threading, "_shutdown_locks", None)) is not None:
+            locks.discard(getattr(thread, "_tstate_lock", None))
+        else:
+            # Python 3.13 and later wait for all or none; the others have had as much time.
+            vars(threading)["_thread_shutdown"] = lambda: None

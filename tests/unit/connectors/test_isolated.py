@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +52,9 @@ class Driver:
                         await asyncio.sleep(0.01)
                     except asyncio.CancelledError:
                         continue
+            case "in a thread that is no daemon":
+                threading.Thread(target=self.release.wait, daemon=False).start()
+                await asyncio.sleep(3600)
             case "asynchronously":
                 await asyncio.sleep(3600)
 
@@ -60,6 +63,7 @@ WAYS = [
     "in its own thread",
     "in a thread of the loop",
     "in the loop",
+    "in a thread that is no daemon",
     "and ignores that it is cancelled",
     "asynchronously",
 ]
@@ -194,26 +198,49 @@ def test_a_sink_that_cannot_be_read_is_no_table() -> None:
     assert not hasattr(sink_on(Blind), "view")
 
 
-def test_a_thread_that_hangs_in_a_driver_does_not_keep_the_process() -> None:
-    program = """
-        import asyncio, threading
-        from tests.unit.connectors.test_isolated import Driver, HangingSink, sink_on
-        from headwater.errors import SinkUnavailable
-        from headwater.testing.memory_sink import MemoryTarget
+HANGING = """
+import asyncio, os, signal, sys, threading
+from tests.unit.connectors.test_isolated import Driver, HangingSink, sink_on
+from headwater.connectors.isolated import exit_process
+from headwater.errors import SinkUnavailable
+from headwater.testing.memory_sink import MemoryTarget
 
-        async def main():
-            driver = Driver("in its own thread")
-            sink = sink_on(lambda: HangingSink(MemoryTarget(), driver))
-            await sink.open()
-            driver.hangs = True
-            try:
-                await sink.write([], "token")
-            except SinkUnavailable:
-                print("given up")
+async def main():
+    driver = Driver(sys.argv[1])
+    sink = sink_on(lambda: HangingSink(MemoryTarget(), driver))
+    await sink.open()
+    driver.hangs = True
+    try:
+        await sink.write([], "token")
+    except SinkUnavailable:
+        print("given up")
 
-        asyncio.run(main())
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stdout, done.returncode) == ("given up\n", 0), done.stderr
+asyncio.run(main())
+"""
+# How a process ends, the status that it then has, and the end of what it prints about it.
+ENDS = (
+    ("", 0, ""),
+    ("sys.exit(1)", 1, ""),
+    ("exit_process(4)", 4, ""),
+    ("raise SystemExit(3)", 3, ""),
+    ("sys.exit('no more')", 1, "no more\n"),
+    ("raise ValueError('odd')", 1, "ValueError: odd\n"),
+    ("os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()", -signal.SIGTERM, ""),
+    ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); os.kill(os.getpid(), signal.SIGTERM)", 7, ""),
+)
+
+
+@pytest.mark.parametrize("way", ["in its own thread", "in a thread that is no daemon"])
+def test_a_thread_that_hangs_in_a_driver_neither_keeps_the_process_nor_changes_its_status(way: str) -> None:
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"{HANGING}\n{end}", way], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for end, _, _ in ENDS
+    ]
+    heard = [process.communicate(timeout=60) for process in running]
+    for process, (end, status, said), (printed, errors) in zip(running, ENDS, heard, strict=True):
+        assert (end, process.returncode) == (end, status), errors
+        # What is in a buffer is written at the end of a process that is not killed.
+        assert printed == "given up\n" or status < 0
+        assert errors.endswith(said) if said else not errors, errors

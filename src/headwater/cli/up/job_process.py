@@ -20,6 +20,7 @@ from headwater.cli.console import date_log_lines
 from headwater.cli.up.interpreter import prepare_interpreter
 from headwater.cli.up.memory import bound_free_memory, returning_memory
 from headwater.config import Config
+from headwater.connectors.isolated import exit_process
 from headwater.log.contract import Log
 from headwater.log.open import linked_log_of, log_of
 from headwater.process_link.link import Link
@@ -57,7 +58,7 @@ def main() -> None:
     life_line.start()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(_run(assignment, link, life_line))
-    sys.exit(status)
+    exit_process(status)
 
 
 async def _run(assignment: Assignment, link: socket.socket, life_line: LifeLine) -> int:
