@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,15 @@ class Asked:
 
 
 class RecordingService:
-    """`answer`: the status for the request of this number, from 0, with all requests so far."""
+    """`answer`: the status for the request of this number, from 0; or the JSON that is answered with the status 200."""
 
-    def __init__(self, answer: Callable[[int, Asked], int]) -> None:
+    def __init__(self, answer: Callable[[int, Asked], int | dict[str, Any]]) -> None:
         self.requests: list[Asked] = []
         self.url = ""
         self._answer = answer
         self._lock = threading.Lock()
 
-    def status_for(self, asked: Asked) -> int:
+    def answer_to(self, asked: Asked) -> int | dict[str, Any]:
         with self._lock:
             number = len(self.requests)
             self.requests.append(asked)
@@ -37,7 +39,9 @@ class RecordingService:
 
 
 @contextlib.contextmanager
-def recording(answer: Callable[[int, Asked], int] = lambda number, asked: 200) -> Iterator[RecordingService]:
+def recording(
+    answer: Callable[[int, Asked], int | dict[str, Any]] = lambda number, asked: 200,
+) -> Iterator[RecordingService]:
     """The service, as long as the block runs."""
     service = RecordingService(answer)
 
@@ -46,10 +50,12 @@ def recording(answer: Callable[[int, Asked], int] = lambda number, asked: 200) -
 
         def respond(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status = service.status_for(Asked(self.command, self.path, headers, time.monotonic()))
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
+            answer = service.answer_to(Asked(self.command, self.path, headers, time.monotonic()))
+            body = b"" if isinstance(answer, int) else json.dumps(answer).encode()
+            self.send_response(answer if isinstance(answer, int) else 200)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         do_GET = do_POST = do_PURGE = respond  # noqa: N815 - the names that the library calls
 

@@ -22,15 +22,17 @@ class Postpone(Exception):
     """The call is made again after a time that it names itself; what it has emitted until then is written now.
 
     For a step whose `retry` has `park`: the event is parked, whatever the times there are, and however often it was
-    parked before. It is no sign of an outage: only the function knows what it means.
+    parked before. It is no sign of an outage: only the function knows what it means. With `event` the call gets that
+    one the next time, such as what is left to be done.
     """
 
     # If no more events can be parked.
     error_type = "NOT_YET"
 
-    def __init__(self, message: str, after: Duration) -> None:
-        """`after`: a duration. Raises JobInvalid."""
+    def __init__(self, message: str, after: Duration, *, event: Any = None) -> None:
+        """`after`: a duration; `event`: a JSON value, None: the same event again. Raises JobInvalid."""
         super().__init__(message)
+        self.event = event
         self.after_ms = milliseconds(after)
         # Elements, from the call to the runner.
         self.emitted: Sequence[Any] = ()

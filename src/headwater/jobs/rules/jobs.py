@@ -32,7 +32,8 @@ def rule_jobs(
     """The jobs `SERVICE_rules` and `SERVICE` of the rules in `file`. Raises ConfigInvalid, with file and line.
 
     They write the streams `SERVICE.request.v1` and, for each stream that any rule is about, `SERVICE.retry.STREAM`;
-    `version`: of their schemas. `remember`: how long repeats are recognised.
+    with `for_each` also its stream, and `SERVICE.continue.STREAM`. `version`: of their schemas. `remember`: how long
+    repeats are recognised.
     """
     rules = read_rules(file)
     requesting, executing = Requesting(rules), Executing(service, rules)
@@ -51,7 +52,7 @@ def rule_jobs(
             service,
             (requests,),
             steps=executing.steps(),
-            outputs=tuple(ToStream(stream, version) for stream in executing.retry_streams),
+            outputs=tuple(ToStream(stream, version) for stream in executing.outputs),
             settings={"base_url": ""},
             summary=f"Sends the requests that the rules in {file.name} make.",
             place=place,

@@ -7,15 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
-from headwater.connectors.templates import Field, Template, rendered_values
+from headwater.connectors.templates import Template, rendered_values
 from headwater.errors import EventMalformed
 from headwater.event import encode_json
+from headwater.jobs.rules.addresses import address
 from headwater.jobs.rules.conditions import Match
+from headwater.jobs.rules.for_each import ForEach
 
-# A field that is written into an address as it is, because it is a part of one already.
-RAW = "+"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -76,7 +75,8 @@ class Rule:
 
     A request that fails with a status of `retry_on`, or without an answer, is sent again up to `retries_max` times,
     `retry_delay_ms` after it failed, then `retry_factor` times as late, and so on. A status of `ignore` counts as a
-    success; any other of the 4xx and 5xx is final. `cases`: the first that fits counts.
+    success; any other of the 4xx and 5xx is final. `cases`: the first that fits counts. `for_each`: what
+    becomes of what an answer lists.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Rule:
     retries_max: int = 2
     concurrency: int = 30
     timeout_ms: int = 60_000
+    for_each: ForEach | None = None
 
     def delay_ms(self, failures: int) -> int:
         """How long to wait after so many executions failed."""
@@ -123,23 +124,7 @@ def rendered(execution: Execution, scope: Mapping[str, Any]) -> Call:
         body = encode_json(body).decode()
         if all(name.lower() != "content-type" for name in headers):
             headers["content-type"] = "application/json"
-    return Call(execution.method, _address(execution.uri, scope), headers, body)
-
-
-def _address(template: Template, scope: Mapping[str, Any]) -> str:
-    """Fields are quoted, so that they cannot become more than a part of a path or a query."""
-    made = ""
-    for part in template.parts:
-        if isinstance(part, Field):
-            path = part.path.removeprefix(RAW)
-            text = Template(path, (Field(path),)).render(scope)
-            if text in (".", "..") and made.endswith("/"):
-                raise EventMalformed(f"{path} is {text!r}, which would lead to another place in the address.")
-            # Where an address begins, the field is the address.
-            made += text if not made or path != part.path else quote(text, safe="", errors="surrogatepass")
-        else:
-            made += part
-    return made
+    return Call(execution.method, address(execution.uri, scope), headers, body)
 
 
 def _header(name: str, template: Template, scope: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+import msgspec
 import orjson
 
 from headwater.errors import JobInvalid
@@ -30,7 +31,7 @@ from headwater.processing.flight_recorder import JobFlight
 from headwater.processing.status import RunnerStatus
 
 # How often an event may be postponed: no event is retried for ever.
-POSTPONED_MAX = 1_000
+POSTPONED_MAX = 100_000
 # Makes the elements of a record, as they were when it was read.
 Decode = Callable[[StoredRecord], list[Element]]
 
@@ -179,11 +180,11 @@ class _StageRun:
         return flight.marked(made) if flight.is_trying else made
 
     def restore(self, call: Call) -> None:
-        if self._number == 0:
+        if call.kept is not None:
+            call.element = copy.deepcopy(call.kept)
+        elif self._number == 0:
             elements = self._through_before(self._steps.decode(call.event.record), Results())
             call.element = elements[call.order[1]]
-        elif call.kept is not None:
-            call.element = copy.deepcopy(call.kept)
 
     def may_call(self, event: InFlight) -> bool:
         return self._steps.window.may_call(event)
@@ -206,6 +207,8 @@ class _StageRun:
     def gave_up(self, call: Call, error: BaseException) -> Results:
         retry = self._step.retry
         pause_ms = None if retry is None else _park_ms(call, error, retry)
+        if pause_ms is not None and isinstance(error, Postpone) and error.event is not None:
+            call.kept = call.element = msgspec.structs.replace(call.element, value=error.event)
         if retry is None or pause_ms is None or not self._park(call, pause_ms, retry.hold_key):
             return Results(failures=[Failure(call.element, self.name, error)])
         return Results(emitted=list(error.emitted) if isinstance(error, Postpone) else [])
@@ -222,7 +225,8 @@ class _StageRun:
 
     def _park(self, call: Call, pause_ms: int | None, hold_key: bool) -> bool:
         """Whether there was room."""
-        change = self._parking.park(self.name, call, pause_ms, hold_key=hold_key, with_value=self._number > 0)
+        with_value = self._number > 0 or call.kept is not None
+        change = self._parking.park(self.name, call, pause_ms, hold_key=hold_key, with_value=with_value)
         if change is None:
             return False
         call.is_parked = True
@@ -277,6 +281,8 @@ class _StageRun:
             return []
         call = Call(event, parked.index, element_of(parked, made))
         call.row, call.key, call.parks, call.attempts = due.number, parked.key, parked.parks, parked.attempts
+        if parked.value is not None:
+            call.kept = copy.deepcopy(call.element)
         return [call]
 
     def _pass_on(self, event: InFlight, made: Sequence[Results]) -> None:

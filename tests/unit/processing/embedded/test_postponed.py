@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import JobInvalid
-from headwater.jobs import Await, Context, Each, Job, Postpone, Retry, ToStream
+from headwater.jobs import Await, Context, Each, Job, NotYet, Postpone, Retry, ToStream
 from headwater.testing.run_job import JobTest
 
 Event = dict[str, Any]
@@ -100,3 +100,62 @@ def test_without_parking_it_is_an_error_event(retry: Retry | None) -> None:
 def test_it_needs_a_duration(after: Any) -> None:
     with pytest.raises(JobInvalid):
         Postpone("not now", after=after)
+
+
+class InSteps:
+    """Does one part of an event after the other, each in a call of its own; `fails_at`: the attempt that does not."""
+
+    def __init__(self, fails_at: int = 0) -> None:
+        self.fails_at = fails_at
+        self.calls: list[tuple[int, list[int]]] = []
+
+    async def __call__(self, event: Event, context: Context) -> Event:
+        left = event.get("left", [1, 2, 3])
+        self.calls.append((context.attempt, list(left)))
+        part = left.pop(0)
+        if context.attempt == self.fails_at:
+            raise NotYet("not now")
+        context.emit({"n": event["n"], "part": part}, to="noted")
+        if left:
+            raise Postpone("there is more", after=0, event={**event, "left": left})
+        return {"n": event["n"]}
+
+
+def in_steps(steps: InSteps, *before: Each | Await) -> Job:
+    parks = Retry(within=0, park=["1h"] * 5)
+    call = Await("call", steps, retry=parks)
+    return Job("postponing", ("in",), (*before, call), ToStream("out", "1.0.0"), outputs=(ToStream("noted", "1.0.0"),))
+
+
+async def _unchanged(event: Event, context: Context) -> Event:
+    return event
+
+
+@pytest.mark.parametrize("before", [(), (Each("same", lambda event, context: event),), (Await("same", _unchanged),)])
+@pytest.mark.parametrize(
+    ("fails_at", "lefts"), [(0, [3, 2, 1]), (1, [3, 3, 2, 1]), (2, [3, 2, 2, 1]), (3, [3, 2, 1, 1])]
+)
+def test_the_next_call_gets_the_event_that_was_given_also_after_a_failure_and_a_restart(
+    before: tuple[Any, ...], fails_at: int, lefts: list[int]
+) -> None:
+    steps = InSteps(fails_at)
+    with JobTest(in_steps(steps, *before), at="2026-01-31T12:00:00Z") as test:
+        test.put(event(1))
+        test.process()
+        test.restart(in_steps(steps, *before))
+        outcome = test.advance("2h")
+    assert [len(left) for _, left in steps.calls] == lefts
+    assert [attempt for attempt, _ in steps.calls] == list(range(1, len(lefts) + 1))
+    assert [one["part"] for one in outcome["noted"]] == [1, 2, 3]
+    assert len({one["meta"]["id"] for one in outcome["noted"]}) == 3
+    assert (outcome.values, outcome.errors) == ([{"n": 1}], [])
+
+
+def test_an_event_that_cannot_be_kept_is_an_error_event() -> None:
+    async def call(event: Event, context: Context) -> None:
+        raise Postpone("there is more", after=0, event={"n": object()})
+
+    one = Job("postponing", ("in",), (Await("call", call, retry=RETRY),), ToStream("out", "1.0.0"))
+    with JobTest(one) as test:
+        test.put(event(1))
+        assert [error["error_type"] for error in test.finish().errors] == ["NOT_YET"]
