@@ -21,7 +21,8 @@ from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 from headwater.connectors.contract import Delivery, SourceBatch, SourceFeatures
 from headwater.connectors.row_changes.change import RowChange
 from headwater.connectors.row_changes.events import RowEvents, TableEvents, with_key
-from headwater.errors import HeadwaterError, SourceUnavailable
+from headwater.declaration import suggestion
+from headwater.errors import HeadwaterError, SourceRefused, SourceUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,13 @@ class Step(NamedTuple, Generic[P]):
 
     change: RowChange | None
     place: P
+
+
+class TableFacts(NamedTuple):
+    """What a database says of a table: its key, and the columns that can be read."""
+
+    key: tuple[str, ...]
+    columns: Collection[str]
 
 
 class Periodic(NamedTuple):
@@ -158,9 +166,8 @@ class RowChangeSource(ABC, Generic[P]):
         """Raises TokenInvalid."""
 
     @abstractmethod
-    async def _connect(self) -> Mapping[str, tuple[str, ...]]:
-        """Connect, and check everything; the key of each table as the database declares it. Raises SourceRefused,
-        SourceUnavailable."""
+    async def _connect(self) -> Mapping[str, TableFacts]:
+        """Connect, and check everything; each table as it is now. Raises SourceRefused, SourceUnavailable."""
 
     @abstractmethod
     async def _begin_snapshot(self) -> _Snapshot[P]:
@@ -198,7 +205,7 @@ class RowChangeSource(ABC, Generic[P]):
         place = None if token is None else self._parse(token)
         await self.close()
         try:
-            await self._connect_again()
+            await self._connect_again(is_new=place is None)
             if place is None:
                 self._snapshot = await self._begin_snapshot()
                 self._place = self._snapshot.place
@@ -243,10 +250,16 @@ class RowChangeSource(ABC, Generic[P]):
         await self._disconnect()
         self._place = None
 
-    async def _connect_again(self) -> None:
+    async def _connect_again(self, *, is_new: bool = False) -> None:
         await self._disconnect()
-        keys = await self._connect()
-        declared = [with_key(one, keys[one.table]) for one in self._declared]
+        facts = await self._connect()
+        declared = [with_key(one, facts[one.table].key) for one in self._declared]
+        if unknown := unknown_columns(declared, facts):
+            # Columns may be dropped while a source is read, and changes with them are still to come.
+            if is_new:
+                raise SourceRefused(" ".join(what for what, _ in unknown), hint=" ".join(fix for _, fix in unknown))
+            for what, _ in unknown:
+                _log.warning("Source %s: %s", self._name, what)
         self._events = RowEvents(self._name, declared, self._report, self._withheld)
 
     async def _resume(self, place: P) -> None:
@@ -295,6 +308,17 @@ class RowChangeSource(ABC, Generic[P]):
                 self._place = place = steps[-1].place
             if deliveries or not steps:
                 return SourceBatch(deliveries, _tokens(before, places, place))
+
+
+def unknown_columns(declared: Sequence[TableEvents], facts: Mapping[str, TableFacts]) -> list[tuple[str, str]]:
+    """Each column that a project names and a table does not have, as a sentence, and what to do."""
+    found = []
+    for one in declared:
+        known = facts[one.table].columns
+        for name in sorted((one.rules.columns | one.rules.tested).difference(known)):
+            what = f"The table {one.table} has no column {name} that can be read, although the source names it."
+            found.append((what, suggestion(name, known) or f"Its columns: {', '.join(known)}."))
+    return found
 
 
 def _made(events: RowEvents, steps: Sequence[Step[P]]) -> tuple[list[Delivery], list[P]]:

@@ -185,6 +185,10 @@ def _read_table(name: str, written: Any, source: Declaration, path: KeyPath) -> 
         hint = "What is not listed is withheld."
         raise source.refusal(path, f"{dotted(path)} needs `columns` or `fields`: which columns are read.", hint=hint)
     rules = read_rules(written, source, path, used=used)
+    if (taken := sorted(rules.columns.intersection(("meta", "$schema")))) and not fields and outbox is None:
+        hint = f"Name the fields with `fields`, such as `fields: {{{taken[0].strip('$')}_column: {taken[0]}}}`."
+        message = f"{dotted(path)} lists the column {taken[0]}, which has the name of a field that every event has."
+        raise source.refusal((*path, "columns"), message, hint=hint)
     if unlisted := sorted(used - rules.columns):
         hint = f"Listed are: {', '.join(sorted(rules.columns))}."
         message = f"{dotted(path)} uses the column {unlisted[0]}, which is not listed in `columns`."

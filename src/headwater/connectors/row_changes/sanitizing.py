@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,20 @@ class TableRules:
         if any(drops):
             return None
         return {name: None if name in hidden else value for name, value in row.items() if name in self.columns}
+
+    @property
+    def tested(self) -> frozenset[str]:
+        """The columns that conditions test."""
+        conditions = (*self.drop_when, *(rule.when for rule in self.withhold if rule.when is not None))
+        return frozenset(condition.column for condition in conditions)
+
+    def visible(self, names: Iterable[str], row: Mapping[str, Any]) -> list[str]:
+        """Those of the columns `names` whose values may be shown of this row; none if that cannot be decided."""
+        try:
+            shown = self.shown(row)
+        except _Undecided:
+            return []
+        return [] if shown is None else [name for name in names if name in shown and shown[name] == row[name]]
 
 
 class Sanitizer:

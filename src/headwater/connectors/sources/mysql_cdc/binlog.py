@@ -7,11 +7,12 @@ connects again by itself, from where it began; that is refused here, so that not
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pymysql
@@ -21,19 +22,22 @@ from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, Write
 
 from headwater.connectors.row_changes.capture import Periodic, Step
 from headwater.connectors.row_changes.change import Operation, RowChange
-from headwater.connectors.sources.mysql_cdc import server
-from headwater.connectors.sources.mysql_cdc.server import Address, Table
+from headwater.connectors.sources.mysql_cdc import server, statements
+from headwater.connectors.sources.mysql_cdc.server import Address, Table, row_key
 from headwater.connectors.sources.mysql_cdc.token import Gtids, Place, gtids_text, read_gtids, version_of
-from headwater.errors import HeadwaterError, PositionLost, SourceUnavailable
+from headwater.connectors.sources.mysql_cdc.values import Column
+from headwater.errors import HeadwaterError, PositionLost, SourceRefused, SourceUnavailable
 
 WAITING_MAX = 10_000
+WAITING_BYTES_MAX = 32_000_000
 JOIN_SECONDS = 10.0
 # The client cannot read the statements in the log of newer servers.
 STATEMENTS_BELOW = (11, 0)
-EMPTY_SET = "empty set"
 # The flag of a transaction that is one statement, such as CREATE TABLE, and has no end of its own in the log.
 STANDALONE = 1
-_TRUNCATE = re.compile(r"\s*TRUNCATE\s+(?:TABLE\s+)?(?:`?([^`.\s]+)`?\.)?`?([^`.\s;]+)`?", re.IGNORECASE)
+SECOND = timedelta(seconds=1)
+# Character sets that the client would decode with the bytes of each number in the other order.
+ENCODINGS = {"utf16": "utf_16_be", "ucs2": "utf_16_be", "utf32": "utf_32_be"}
 
 
 class Changes:
@@ -55,6 +59,9 @@ class Changes:
         self._current = ""
         self._number = 0
         self._is_statement = False
+        # The number by which the log knows a table now, and its columns as the log describes them.
+        self._table_ids: dict[str, int] = {}
+        self._forms: dict[str, tuple[tuple[str, int, bool], ...]] = {}
 
     def of(self, event: Any) -> Iterator[Step[Place]]:
         """What one event gives."""
@@ -81,37 +88,61 @@ class Changes:
 
     def _statement(self, event: Any) -> Iterator[Step[Place]]:
         query = event.query if isinstance(event.query, str) else event.query.decode("utf-8", "replace")
-        if query.strip().upper() == "COMMIT":
+        statement = statements.without_comments(query)
+        schema = event.schema.decode() if isinstance(event.schema, bytes) else event.schema
+        if statement.strip().upper() == "COMMIT":
             yield from self._end()
-        elif (found := _TRUNCATE.match(query)) is not None:
-            schema = found[1] or (event.schema.decode() if isinstance(event.schema, bytes) else event.schema)
-            name = f"{schema}.{found[2]}"
+        elif (name := statements.truncated_table(statement, schema)) is not None:
             if name in self._tables:
                 yield from self._numbered([self._change(name, "truncate", {}, event)])
+        else:
+            self._check_tables(statement)
         if self._is_statement:
             yield from self._end()
+
+    def _check_tables(self, statement: str) -> None:
+        """Raises SourceRefused after a statement that means that changes cannot be read any more."""
+        for name in statements.altered_tables(statement, self._tables):
+            if self._describe(name) is None:
+                raise table_is_gone(name)
+        for name in statements.written_tables(statement, self._tables):
+            raise SourceRefused(
+                f"Changes of {name} were logged as a statement, without its rows: a session has another binlog_format.",
+                hint="Let every session use binlog_format=ROW. What this statement changed cannot be read: begin again "
+                "with a new snapshot.",
+            )
 
     def _rows(self, event: Any) -> Iterator[Step[Place]]:
         name = f"{event.schema}.{event.table}"
         if name not in self._tables:
             return
+        self._look_at_columns(name, event)
+        key = self._key(name)
         for row in event.rows:
             if isinstance(event, UpdateRowsEvent):
-                before = self._row(name, row["before_values"], row.get("before_none_sources", {}))
-                after = self._row(name, row["after_values"], row.get("after_none_sources", {}))
-                key = self._key(name)
-                if any(before.get(column) != after.get(column) for column in key):
-                    gone = self._change(name, "delete", {column: before.get(column) for column in key}, event)
-                    yield from self._numbered([gone, self._change(name, "insert", after, event)])
-                else:
-                    yield from self._numbered([None, self._change(name, "update", after, event)])
+                yield from self._numbered(self._update(name, row, key, event))
                 continue
-            values = self._row(name, row["values"], row.get("none_sources", {}))
+            values, missing = self._row(name, row["values"], row.get("none_sources", {}))
             if isinstance(event, WriteRowsEvent):
+                _check_whole(name, missing)
                 yield from self._numbered([self._change(name, "insert", values, event)])
             else:
-                key_values = {column: values.get(column) for column in self._key(name)}
+                _check_whole(name, [one for one in missing if one in key])
+                key_values = {column: values.get(column) for column in key}
                 yield from self._numbered([self._change(name, "delete", key_values, event)])
+
+    def _update(self, name: str, row: Mapping[str, Any], key: Sequence[str], event: Any) -> list[RowChange | None]:
+        """The deletion of the row under its old key, if that changed, and the row as it is now."""
+        before, missing = self._row(name, row["before_values"], row.get("before_none_sources", {}))
+        _check_whole(name, [one for one in missing if one in key])
+        after, missing = self._row(name, row["after_values"], row.get("after_none_sources", {}))
+        _check_whole(name, [one for one in missing if one not in before])
+        # A value may be logged only once if it is the same before and after.
+        after |= {column: before[column] for column in missing}
+        if any(before.get(column) != after.get(column) for column in key):
+            gone = self._change(name, "delete", {column: before.get(column) for column in key}, event)
+            return [gone, self._change(name, "insert", after, event)]
+        return [None, self._change(name, "update", after, event)]
 
     def _numbered(self, changes: list[RowChange | None]) -> Iterator[Step[Place]]:
         gtids = gtids_text(self._done)
@@ -130,26 +161,84 @@ class Changes:
     def _key(self, table: str) -> tuple[str, ...]:
         return self._keys.get(table) or self._tables[table].key
 
-    def _row(self, table: str, values: Mapping[str, Any], none_sources: Mapping[str, Any]) -> dict[str, Any]:
+    def _look_at_columns(self, name: str, event: Any) -> None:
+        """Ask for the columns again where the log describes them otherwise than before."""
+        if self._table_ids.get(name) == event.table_id:
+            return
+        self._table_ids[name] = event.table_id
+        before, form = self._forms.get(name), tuple((one.name, one.type, one.unsigned) for one in event.columns)
+        self._forms[name] = form
+        table = self._tables[name]
+        is_known = {column for column, *_ in form} == table.columns.keys() if before is None else before == form
+        if not is_known and (now := self._describe(name)) is not None:
+            # What is gone by now is converted by its value.
+            self._tables[name] = table = Table(name, now.columns, now.key or table.key)
+        for column in event.columns:
+            column.character_set_name = ENCODINGS.get(column.character_set_name, column.character_set_name)
+            known = table.columns.get(column.name)
+            if known is not None:
+                known.name_members(column)
+
+    def _row(
+        self, table: str, values: Mapping[str, Any], none_sources: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """The row in JSON, and the columns that were not logged."""
         known = self._tables[table].columns
-        if values.keys() != known.keys() and (now := self._describe(table)) is not None:
-            # Columns were added, dropped or renamed since; what is gone by now is converted as it was.
-            known = {**known, **now.columns}
-            self._tables[table] = Table(table, known, now.key or self._tables[table].key)
-        row = {}
+        row, missing = {}, []
         for name, value in values.items():
-            column = known.get(name)
-            if value is None and column is not None and str(none_sources.get(name, "")) == EMPTY_SET:
-                row[name] = column.absent()
-            else:
-                row[name] = value if column is None else column.convert(value)
-        return row
+            column = known.get(name) or Column(name, "", "")
+            if value is not None:
+                row[name] = column.convert(_repaired(value) if isinstance(value, timedelta) else value)
+                continue
+            match str(none_sources.get(name, "")):
+                case "cols bitmap":
+                    missing.append(name)
+                case "empty set":
+                    row[name] = column.absent()
+                case _:
+                    row[name] = None
+        return row, missing
+
+
+def _repaired(value: timedelta) -> timedelta:
+    """A negative time with a fraction, which the client reads as one that is up to a second longer."""
+    if value >= timedelta() or not (fraction := -value % SECOND):
+        return value
+    return -(-value - fraction + (SECOND - fraction))
+
+
+def table_is_gone(name: str) -> SourceRefused:
+    """The error of a table that was there when the source was opened."""
+    return SourceRefused(
+        f"The table {name} was renamed or dropped.",
+        hint="Give it its name back, or change `tables` of the source; it then continues where it is.",
+    )
+
+
+def _check_whole(table: str, missing: Sequence[str]) -> None:
+    """Raises SourceRefused if columns of a row were not logged."""
+    if missing:
+        raise SourceRefused(
+            f"A change of {table} was logged without the column {missing[0]}: a session has a binlog_row_image that is "
+            "not FULL.",
+            hint="Let every session use binlog_row_image=FULL. The change cannot be read: begin again with a new "
+            "snapshot.",
+        )
 
 
 class Log:
-    """One connection to the binary log, which begins after `gtids`. Blocks."""
+    """One connection to the binary log, which begins after `gtids`, for the changes of `tables`. Blocks."""
 
-    def __init__(self, address: Address, gtids: str, server_id: int, *, follow: bool, heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        gtids: str,
+        server_id: int,
+        tables: Collection[str],
+        *,
+        follow: bool,
+        heartbeat_seconds: float,
+    ) -> None:
         self._connections: list[Any] = []
         self._follow = follow
         settings = {
@@ -163,17 +252,20 @@ class Log:
         }
         probe = server.connect(address, 10.0)
         try:
-            statements = server.version_of_server(probe) < STATEMENTS_BELOW
+            has_statements = server.version_of_server(probe) < STATEMENTS_BELOW
         finally:
             probe.close()
         events = [MariadbGtidEvent, XidEvent, RotateEvent, HeartbeatLogEvent]
-        events += [WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, *([QueryEvent] if statements else [])]
+        events += [WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, *([QueryEvent] if has_statements else [])]
         self._reader = BinLogStreamReader(
             connection_settings=settings,
             server_id=server_id,
             blocking=follow,
             resume_stream=True,
             only_events=events,
+            # What the columns of other tables are does not matter, nor whether the client knows their types.
+            only_schemas=sorted({name.split(".", 1)[0] for name in tables}),
+            only_tables=sorted({name.split(".", 1)[1] for name in tables}),
             auto_position=gtids,
             is_mariadb=True,
             slave_heartbeat=heartbeat_seconds,
@@ -221,10 +313,15 @@ class Following:
 
     is_whole = True
 
-    def __init__(self, log: Log, made: Callable[[Any], Iterator[Step[Place]]]) -> None:
+    def __init__(
+        self, log: Log, made: Callable[[Any], Iterator[Step[Place]]], periodic: Sequence[Periodic] = ()
+    ) -> None:
         self._log = log
         self._made = made
-        self._waiting: deque[Step[Place]] = deque()
+        self.periodic = periodic
+        # Each with the bytes that it has in the log.
+        self._waiting: deque[tuple[Step[Place], int]] = deque()
+        self._waiting_bytes = 0
         self._room = threading.Condition()
         self._failure: HeadwaterError | None = None
         self._is_ended = False
@@ -235,26 +332,24 @@ class Following:
 
     async def take(self, count_max: int, wait_seconds: float) -> list[Step[Place]]:
         """Up to `count_max` steps; none if there are none in time. Raises what the log raised, after what preceded."""
-        self._arrived.clear()
-        if not self._waiting and self._failure is None and wait_seconds > 0:
-            try:
-                await asyncio.wait_for(self._arrived.wait(), wait_seconds)
-            except TimeoutError:
-                return []
+        deadline = self._loop.time() + wait_seconds
+        while not self._waiting and self._failure is None and (left := deadline - self._loop.time()) > 0:
+            self._arrived.clear()
+            # What came before this was cleared is in the queue by now.
+            if not self._waiting and self._failure is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), left)
         with self._room:
-            taken = [self._waiting.popleft() for _ in range(min(count_max, len(self._waiting)))]
+            found = [self._waiting.popleft() for _ in range(min(count_max, len(self._waiting)))]
+            self._waiting_bytes -= sum(size for _, size in found)
             self._room.notify()
+        taken = [step for step, _ in found]
         if not taken and self._failure is not None:
             raise self._failure
         return taken
 
     def confirm(self, place: Place) -> None:
         """Does nothing: the server keeps its log as long as it is configured to."""
-
-    @property
-    def periodic(self) -> Sequence[Periodic]:
-        """Nothing: the server sends heartbeats, and a connection without them fails."""
-        return ()
 
     async def end(self) -> None:
         """End the thread and its connections."""
@@ -269,7 +364,8 @@ class Following:
         try:
             while not self._is_ended and (event := self._log.next()) is not None:
                 for step in self._made(event):
-                    self._put(step)
+                    # Its rows are read by now, which begins with a look at its columns.
+                    self._put(step, event.event_size // max(1, len(getattr(event, "rows", ()))))
             self._failure = SourceUnavailable("MariaDB ended the stream of its binary log.")
         except HeadwaterError as error:
             self._failure = error
@@ -281,15 +377,18 @@ class Following:
             )
         self._notify()
 
-    def _put(self, step: Step[Place]) -> None:
+    def _put(self, step: Step[Place], size: int) -> None:
         with self._room:
-            while len(self._waiting) >= WAITING_MAX and not self._is_ended:
+            while self._is_full() and not self._is_ended:
                 self._room.wait()
-            if step.change is None and self._waiting and self._waiting[-1].change is None:
-                self._waiting[-1] = step
-            else:
-                self._waiting.append(step)
+            if step.change is None and self._waiting and self._waiting[-1][0].change is None:
+                self._waiting_bytes -= self._waiting.pop()[1]
+            self._waiting.append((step, size))
+            self._waiting_bytes += size
         self._notify()
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX
 
     def _notify(self) -> None:
         if not self._is_ended and not self._loop.is_closed():
@@ -304,8 +403,7 @@ def changed_keys(log: Log, changes: Changes, tables: Mapping[str, Table], count_
             change = step.change
             if change is None:
                 continue
-            key = tuple(change.row.get(name) for name in tables[change.table].key)
-            found.add((change.table, key))
+            found.add((change.table, row_key(change.row, tables[change.table].key)))
             if len(found) > count_max:
                 return set()
     return found

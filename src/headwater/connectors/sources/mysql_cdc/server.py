@@ -183,3 +183,9 @@ def identifier(name: str) -> str:
 
 def column_identifier(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
+
+
+def row_key(row: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
+    """The values of a key, such that they can be looked for."""
+    values = (row.get(name) for name in key)
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values)

@@ -12,17 +12,23 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from headwater.connectors.row_changes.capture import Step
 from headwater.connectors.row_changes.change import RowChange
 from headwater.connectors.sources.mysql_cdc import server
-from headwater.connectors.sources.mysql_cdc.server import Table
+from headwater.connectors.sources.mysql_cdc.server import Table, row_key
 from headwater.connectors.sources.mysql_cdc.token import Place, SnapshotPlace, gtids_text, read_gtids, version_of
+from headwater.connectors.sources.mysql_cdc.values import Column, time_text
 from headwater.errors import PositionLost, SourceRefused
 
 # The most keys that are remembered of rows that were changed while the source was not open.
 CHANGED_MAX = 1_000_000
+
+# Types whose order is that of numbers, which their texts do not have.
+_NUMBERED = ("enum", "set", "bit")
 
 Changed = Collection[tuple[str, tuple[Any, ...]]]
 
@@ -98,11 +104,11 @@ class Snapshot:
         self._timestamp_ms = int(now)
 
     def _read(self, table: Table, values: Sequence[Any]) -> Step[Place] | None:
-        given = dict(zip(table.columns, values, strict=True))
+        given = dict(zip(table.columns, values, strict=False))
         row = {name: table.columns[name].convert(value) for name, value in given.items()}
-        after = tuple(_written(given[name]) for name in table.key)
+        after = tuple(written(value) for value in values[len(table.columns) :])
         self.place = Place(self.place.gtids, snapshot=SnapshotPlace(table.name, after))
-        if (table.name, tuple(row[name] for name in table.key)) in self._changed:
+        if (table.name, row_key(row, table.key)) in self._changed:
             return None
         change = RowChange(
             table.name,
@@ -118,26 +124,58 @@ class Snapshot:
 
 
 def _statement(table: Table, after: Sequence[str | int] | None, rows_max: int) -> tuple[str, list[Any]]:
-    """The query of the rows behind a key: `a > x OR (a = x AND b > y)`, for which the index is used."""
+    """The query of the rows behind a key: `a > x OR (a = x AND b > y)`, for which the index is used where it can be.
+    Behind the columns are the values of the key, as they are compared."""
     names = [server.column_identifier(name) for name in table.key]
+    compared = [_compared(name, table.columns[column]) for name, column in zip(names, table.key, strict=True)]
+    exact = [_exact(name, table.columns[column]) for name, column in zip(names, table.key, strict=True)]
     conditions, values = [], []
     for number in range(len(names) if after is not None else 0):
-        conditions.append(" AND ".join([f"{name} = %s" for name in names[:number]] + [f"{names[number]} > %s"]))
+        conditions.append(" AND ".join([f"{one} = %s" for one in compared[:number]] + [f"{compared[number]} > %s"]))
         values += [_read_back(value) for value in (after or ())[: number + 1]]
-    columns = ", ".join(map(server.column_identifier, table.columns))
+    columns = ", ".join([*map(server.column_identifier, table.columns), *exact])
     where = " WHERE " + " OR ".join(f"({one})" for one in conditions) if conditions else ""
     statement = f"SELECT {columns} FROM {server.identifier(table.name)}{where} ORDER BY {', '.join(names)} LIMIT %s"
-    return statement, [*values, rows_max]
+    return statement.replace("%", "%%").replace("%%s", "%s"), [*values, rows_max]
 
 
-def _written(value: Any) -> str | int:
+def _compared(name: str, column: Column) -> str:
+    """The value of a key in a condition: as its index orders it."""
+    return f"({name} + 0)" if column.kind in _NUMBERED else name
+
+
+def _exact(name: str, column: Column) -> str:
+    """The value of a key as it is found again."""
+    return f"CAST({name} AS DOUBLE)" if column.kind == "float" else _compared(name, column)
+
+
+def written(value: Any) -> str | int:
     """A value of a key for a token."""
-    if isinstance(value, bool | int):
-        return int(value)
-    return "b:" + base64.b64encode(value).decode() if isinstance(value, bytes) else f"t:{value}"
+    match value:
+        case bool() | int():
+            return int(value)
+        case bytes():
+            return "b:" + base64.b64encode(value).decode()
+        case Decimal():
+            return f"d:{value}"
+        case float():
+            return f"f:{value!r}"
+        case timedelta():
+            return f"t:{time_text(value)}"
+        case _:
+            return f"t:{value}"
 
 
 def _read_back(value: str | int) -> Any:
     if isinstance(value, int):
         return value
-    return base64.b64decode(value[2:]) if value.startswith("b:") else value[2:]
+    kind, _, text = value.partition(":")
+    match kind:
+        case "b":
+            return base64.b64decode(text)
+        case "d":
+            return Decimal(text)
+        case "f":
+            return float(text)
+        case _:
+            return text

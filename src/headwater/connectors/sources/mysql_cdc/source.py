@@ -12,15 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headwater.connectors.contract import SourceFeatures
-from headwater.connectors.row_changes.capture import RowChangeSource
+from headwater.connectors.row_changes.capture import Periodic, RowChangeSource, TableFacts
 from headwater.connectors.sources.mysql_cdc import server
-from headwater.connectors.sources.mysql_cdc.binlog import Changes, Following, Log, changed_keys
+from headwater.connectors.sources.mysql_cdc.binlog import Changes, Following, Log, changed_keys, table_is_gone
 from headwater.connectors.sources.mysql_cdc.options import MysqlCdcOptions, server_id_of, tables_of
 from headwater.connectors.sources.mysql_cdc.server import Address, Table
 from headwater.connectors.sources.mysql_cdc.snapshot import CHANGED_MAX, Snapshot
 from headwater.connectors.sources.mysql_cdc.token import Place
 
 FEATURES = SourceFeatures(snapshot=True)
+# How often it is checked that the tables are still there.
+CHECK_SECONDS = 60.0
 
 
 class MysqlCdc(RowChangeSource[Place]):
@@ -51,9 +53,9 @@ class MysqlCdc(RowChangeSource[Place]):
     def _parse(self, token: str) -> Place:
         return Place.parse(token)
 
-    async def _connect(self) -> Mapping[str, tuple[str, ...]]:
+    async def _connect(self) -> Mapping[str, TableFacts]:
         self._tables = await asyncio.to_thread(self._connected)
-        return {name: table.key for name, table in self._tables.items()}
+        return {name: TableFacts(table.key, table.columns) for name, table in self._tables.items()}
 
     def _connected(self) -> Mapping[str, Table]:
         self._connection = connection = server.connect(self._address, self._options.connect_seconds_max)
@@ -93,11 +95,20 @@ class MysqlCdc(RowChangeSource[Place]):
             log.abort()
             log.close()
             raise
-        return Following(log, Changes(place, self._tables, self._keys, self._described).of)
+        changes = Changes(place, self._tables, self._keys, self._described)
+        return Following(log, changes.of, [Periodic(CHECK_SECONDS, self._check_tables)])
+
+    async def _check_tables(self) -> None:
+        """Raises SourceRefused if a table is gone: the statement that removed it is not read from every server."""
+        for name in self._tables:
+            if await asyncio.to_thread(self._described, name) is None:
+                raise table_is_gone(name)
 
     def _log(self, place: Place, *, follow: bool) -> Log:
         heartbeat = self._options.heartbeat_seconds
-        return Log(self._address, place.gtids, self._server_id, follow=follow, heartbeat_seconds=heartbeat)
+        return Log(
+            self._address, place.gtids, self._server_id, self._tables, follow=follow, heartbeat_seconds=heartbeat
+        )
 
     def _described(self, table: str) -> Table | None:
         """A table as it is now; asked in the thread of the log."""

@@ -61,6 +61,8 @@ def _translated(state: str, message: str, doing: str) -> HeadwaterError:
             hint="The publication was dropped or created after changes that were not read yet, so that its slot cannot "
             "continue. Begin again with a new snapshot.",
         )
+    if state == "42501" and "row-level security" in message:
+        return SourceRefused(text, hint="Policies hide rows from the user of the source: `ALTER ROLE … BYPASSRLS`.")
     if state == "42501":
         return SourceRefused(text, hint="Grant this to the user of the source.")
     if state.startswith(_REFUSED):

@@ -22,6 +22,9 @@ SELECT c.oid::int8, c.relkind::text, c.relreplident::text, pg_relation_filenode(
        ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (number, place)
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
              WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.place),
+       ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN unnest(i.indkey) AS k (number)
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+             WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END),
        ARRAY(SELECT a.attname::text FROM pg_attribute a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
              ORDER BY a.attnum),
@@ -31,16 +34,23 @@ SELECT c.oid::int8, c.relkind::text, c.relreplident::text, pg_relation_filenode(
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')
 """
+IDENTIFY = "Run `ALTER TABLE {table} REPLICA IDENTITY FULL`, or declare the columns of its replica identity as `key`."
 _PUBLISHED = "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as the catalogue describes it. `file` changes when all rows are rewritten."""
+    """A table as the catalogue describes it.
+
+    `number` stays when it is renamed; `file` changes when all rows are rewritten. `identifying` are the columns that an
+    update or a deletion is logged with.
+    """
 
     name: str
+    number: int
     identity: str
     key: tuple[str, ...]
+    identifying: tuple[str, ...]
     columns: tuple[str, ...]
     types: tuple[int, ...]
     file: int
@@ -94,15 +104,28 @@ async def read_tables(session: Session, names: Sequence[str], keys: Mapping[str,
         if not rows:
             wrong.append((f"there is no table {name}", "Create it, or remove it from `tables`."))
             continue
-        _, kind, identity, file, may_read, key, columns, types = rows[0]
-        table = Table(name, identity, tuple(key), tuple(columns), tuple(types), file or 0, kind == "p")
+        number, kind, identity, file, may_read, key, identifying, columns, types = rows[0]
+        logged = tuple(columns if identity == FULL else identifying)
+        table = Table(
+            name,
+            number,
+            identity,
+            tuple(key),
+            logged,
+            tuple(columns),
+            tuple(types),
+            file or 0,
+            is_partitioned=kind == "p",
+        )
         found[name] = table
         if not may_read:
             wrong.append((f"the table {name} may not be read", f"Run `GRANT SELECT ON {name} TO` the user."))
-        if identity == NOTHING or (identity == "d" and not key):
+        if not logged:
             why = "has no primary key" if identity == "d" else "has the replica identity `nothing`"
             fix = f"`ALTER TABLE {name} REPLICA IDENTITY FULL`"
             wrong.append((f"the table {name} {why}, so that updates and deletions would fail", f"Run {fix}."))
+        elif unlogged := not_logged(keys.get(name) or table.key, logged):
+            wrong.append((f"the table {name} {unlogged}", IDENTIFY.format(table=name)))
         if missing := [column for column in keys.get(name, ()) if column not in columns]:
             wrong.append((f"the table {name} has no column {missing[0]}, which is declared as its key", "Correct it."))
     if wrong:
@@ -110,6 +133,35 @@ async def read_tables(session: Session, names: Sequence[str], keys: Mapping[str,
             f"In PostgreSQL {'; '.join(what for what, _ in wrong)}.", hint=" ".join(fix for _, fix in wrong)
         )
     return found
+
+
+def not_logged(key: Sequence[str], logged: Collection[str]) -> str:
+    """What is wrong if deletions are not logged with the whole key of a table; "" if nothing is."""
+    missing = [column for column in key if column not in logged]
+    if not missing:
+        return ""
+    return (
+        f"is identified by {', '.join(key)}, but its replica identity has only {', '.join(logged)}, so that deletions "
+        f"do not say {missing[0]}"
+    )
+
+
+async def name_of_table(session: Session, number: int) -> str | None:
+    """`schema.table`; None if there is no table of that number any more."""
+    rows = await session.rows(
+        "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = %s",
+        [number],
+    )
+    return str(rows[0][0]) if rows else None
+
+
+def table_is_renamed(name: str, now: str | None) -> SourceRefused:
+    """The error of a table that has another name by now, or none."""
+    return SourceRefused(
+        f"The table {name} was renamed to {now}." if now else f"The table {name} was renamed and dropped.",
+        hint="Give it its name back, or change `tables` of the source; it then continues where it is.",
+    )
 
 
 async def ensure_publication(session: Session, publication: str, tables: Collection[str]) -> None:
@@ -171,7 +223,8 @@ async def find_slot(session: Session, slot: str, *, invalid_too: bool = False) -
         why = reason or "more of the log was to be kept for it than max_slot_wal_keep_size allows"
         raise PositionLost(
             f"PostgreSQL has invalidated the replication slot {slot} ({why}): changes are lost.",
-            hint="Raise max_slot_wal_keep_size if it was that, and begin again with a new snapshot.",
+            hint="Raise max_slot_wal_keep_size if it was that, and begin again with a new snapshot "
+            "(`headwater sources reset`); what was stored stays.",
         )
     return Slot(slot, read_lsn(known["confirmed_flush_lsn"] or "0/0"), known["active_pid"])
 

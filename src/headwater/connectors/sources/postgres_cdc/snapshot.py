@@ -119,10 +119,12 @@ class Snapshot:
             cast = sql.SQL("") if table.key else sql.SQL("::tid")
             form = "({}) > ({})" if len(order) > 1 else "{} > {}{}"
             conditions.append(sql.SQL(form).format(left, after, *([] if len(order) > 1 else [cast])))
-        statement = sql.SQL("DECLARE {} NO SCROLL CURSOR FOR SELECT {}{} FROM {}{}{}").format(
+        statement = sql.SQL("DECLARE {} NO SCROLL CURSOR FOR SELECT {}{} FROM {}{}{}{}").format(
             sql.Identifier(CURSOR),
             columns,
             sql.SQL("") if table.key else sql.SQL(", ctid"),
+            # Tables that inherit from it have changes of their own.
+            sql.SQL("") if table.is_partitioned else sql.SQL("ONLY "),
             table.identifier,
             sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),
             sql.SQL(" ORDER BY ") + sql.SQL(", ").join(order) if table.key else sql.SQL(""),

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from headwater.backoff import Backoff
 from headwater.connectors.contract import SourceFeatures
-from headwater.connectors.row_changes.capture import RowChangeSource
+from headwater.connectors.row_changes.capture import RowChangeSource, TableFacts
 from headwater.connectors.sources.postgres_cdc import preparation
 from headwater.connectors.sources.postgres_cdc.connection import ReplicationConnection, Session, SlotInUse
 from headwater.connectors.sources.postgres_cdc.options import (
@@ -72,13 +72,13 @@ class PostgresCdc(RowChangeSource[Place]):
     def _parse(self, token: str) -> Place:
         return Place.parse(token)
 
-    async def _connect(self) -> Mapping[str, tuple[str, ...]]:
+    async def _connect(self) -> Mapping[str, TableFacts]:
         seconds = self._options.connect_seconds_max
         self._session = session = await Session.connect(self._options.url, connect_seconds_max=seconds)
         await preparation.check_server(session)
         self._tables = await preparation.read_tables(session, [one.table for one in self._declared], self._keys)
         self._connection = await ReplicationConnection.connect(self._options.url, connect_seconds_max=seconds)
-        return {name: table.key for name, table in self._tables.items()}
+        return {name: TableFacts(table.key, table.columns) for name, table in self._tables.items()}
 
     async def _begin_snapshot(self) -> Snapshot:
         session, connection = self._connected()
@@ -119,6 +119,8 @@ class PostgresCdc(RowChangeSource[Place]):
             reader,
             place,
             tables=self._tables,
+            rules={one.table: one.rules for one in self._declared},
+            keys=self._keys,
             options=self._options,
             publication=self._publication,
         )
@@ -155,10 +157,9 @@ class PostgresCdc(RowChangeSource[Place]):
         return self._session, self._connection
 
     def _key_of(self, table: str) -> tuple[str, ...]:
-        """The key of a table, where its replica identity does not say it."""
+        """The key of a table; empty if that is its replica identity."""
         known = self._tables.get(table)
-        is_full = known is not None and known.identity == preparation.FULL
-        return self._keys.get(table) or (known.key if known is not None and is_full else ())
+        return self._keys.get(table) or (known.key if known is not None else ())
 
     async def _new_snapshot(self) -> Snapshot:
         session, _ = self._connected()

@@ -28,8 +28,8 @@ class Decoded(NamedTuple):
 
 
 class ChangeReader:
-    """Reads messages in their order. `types` converts values, `key_of` gives the key of a table whose identity is all
-    of its columns. Changes with a version up to `first_lsn`, where the snapshot was taken, get the one after it: they
+    """Reads messages in their order. `types` converts values, `key_of` gives the key of a table; without one it is its
+    replica identity. Changes with a version up to `first_lsn`, where the snapshot was taken, get the one after it: they
     are of transactions that committed after it.
     """
 

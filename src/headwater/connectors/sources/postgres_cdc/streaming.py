@@ -11,15 +11,16 @@ from psycopg import sql
 
 from headwater.connectors.row_changes.capture import Periodic, Step
 from headwater.connectors.row_changes.change import RowChange
+from headwater.connectors.row_changes.sanitizing import TableRules
 from headwater.connectors.sources.postgres_cdc import preparation
 from headwater.connectors.sources.postgres_cdc.connection import KeepAlive, ReplicationConnection, Session, StreamedData
 from headwater.connectors.sources.postgres_cdc.options import PostgresCdcOptions
-from headwater.connectors.sources.postgres_cdc.pgoutput import Commit, decode
+from headwater.connectors.sources.postgres_cdc.pgoutput import Commit, Relation, decode
 from headwater.connectors.sources.postgres_cdc.preparation import Table
 from headwater.connectors.sources.postgres_cdc.stream import ChangeReader, Decoded
 from headwater.connectors.sources.postgres_cdc.token import Place
 from headwater.connectors.sources.postgres_cdc.values import TYPES_QUERY, TypeCatalogue, TypeRow
-from headwater.errors import SourceUnavailable
+from headwater.errors import SourceRefused, SourceUnavailable
 
 # How many messages without a delivery are read before other tasks run.
 MESSAGES_AT_ONCE = 1_000
@@ -41,6 +42,8 @@ class Streaming:
         place: Place,
         *,
         tables: Mapping[str, Table],
+        rules: Mapping[str, TableRules],
+        keys: Mapping[str, tuple[str, ...]],
         options: PostgresCdcOptions,
         publication: str,
     ) -> None:
@@ -48,6 +51,8 @@ class Streaming:
         self._connection = connection
         self._reader = reader
         self._tables = tables
+        self._rules = rules
+        self._keys = keys
         self._options = options
         self._publication = publication
         self._confirmed_lsn = 0
@@ -104,6 +109,8 @@ class Streaming:
 
     async def _take_message(self, data: StreamedData) -> None:
         message = decode(data.payload)
+        if isinstance(message, Relation):
+            message = await self._checked(message)
         if self._reader.unknown_types(message):
             self._reader.types = await type_catalogue(self._session)
         for decoded in self._reader.changes(message, data.lsn):
@@ -120,14 +127,36 @@ class Streaming:
             self._ahead.pop()
         self._ahead.append(Step(None, place))
 
+    async def _checked(self, relation: Relation) -> Relation:
+        """The table under the name that it has now, which it may have had no more for a while. Raises SourceRefused if
+        it has another one, or if its deletions do not say any more which row went."""
+        for table in self._tables.values():
+            if table.number == relation.id and table.name != relation.table:
+                now = await preparation.name_of_table(self._session, relation.id)
+                if now != table.name:
+                    raise preparation.table_is_renamed(table.name, now)
+                relation = relation._replace(table=now)
+        known = self._tables.get(relation.table)
+        if known is None or relation.identity == preparation.FULL:
+            return relation
+        logged = [name for name, is_key in zip(relation.names, relation.is_key, strict=True) if is_key]
+        if wrong := preparation.not_logged(self._keys.get(known.name) or known.key, logged):
+            raise SourceRefused(
+                f"The table {known.name} {wrong}.",
+                hint=preparation.IDENTIFY.format(table=known.name)
+                + " What was changed meanwhile cannot be read: begin again with a new snapshot.",
+            )
+        return relation
+
     async def _completed(self, decoded: Decoded) -> RowChange:
         """The change with the large values that were not sent, as the row has them now: if they change later, another
-        change says so. Of a row that is gone by now they stay away."""
+        change says so. Of a row that is gone by now, or whose values must not be seen as it is now, they stay away."""
         change = decoded.change
-        table = self._tables.get(change.table)
-        if table is None or not change.key:
+        table, rules = self._tables.get(change.table), self._rules.get(change.table)
+        if table is None or rules is None or not change.key:
             return change
-        names = [name for name in decoded.unchanged if name in table.columns]
+        unchanged = [name for name in decoded.unchanged if name in table.columns and name in rules.columns]
+        names = [*unchanged, *(name for name in table.columns if name in rules.tested and name not in unchanged)]
         types = dict(zip(table.columns, table.types, strict=True))
         # Literals are read as the type of the column, so that its index is used.
         conditions = sql.SQL(" AND ").join(
@@ -135,14 +164,19 @@ class Streaming:
         )
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
         statement = sql.SQL("SELECT {} FROM {} WHERE {}").format(columns, table.identifier, conditions)
-        rows = await self._session.texts(statement) if names else []
+        try:
+            rows = await self._session.texts(statement) if unchanged else []
+        except SourceRefused:
+            # The table or its columns are others by now, or may not be read any more.
+            return change
         if len(rows) != 1:
             return change
         values = {
             name: None if text is None else self._reader.types.convert(types[name])(text)
             for name, text in zip(names, rows[0], strict=True)
         }
-        return change._replace(row={**change.row, **values})
+        shown = {name: values[name] for name in rules.visible(unchanged, values)}
+        return change._replace(row={**change.row, **shown})
 
     def _at(self, lsn: int, number: int = 0) -> Place:
         return dataclasses.replace(self._read_to, lsn=lsn, number=number)
