@@ -276,14 +276,14 @@ async def make_targets(config: Config, jobs: Sequence[Job], planned: Sequence[Pl
 
     Raises SinkUnavailable, SinkFrozen, ExtraMissing, each with the name of the table or sink.
     """
-    from headwater.processing.hosting.files import sink_of
+    from headwater.processing.hosting.files import agreed_sink
 
     needed = {one.name for one in planned if one.action in ("create", "alter")}
     for job in jobs:
         writes = job.writes()
         if writes.target is None or writes.sink is None or writes.target.name not in needed:
             continue
-        sink = sink_of(config, job, changes_agreed=True)
+        sink = agreed_sink(config, job)
         try:
             await sink.open()
         except HeadwaterError as error:

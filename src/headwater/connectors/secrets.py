@@ -13,6 +13,8 @@ from headwater.foreign import awaited, described, stack_of, text_of
 SHOWN = "***"
 # Shorter texts are in every message.
 CHARS_MIN = 3
+# Shorter parts of an address are words.
+PART_CHARS_MIN = 8
 _IN_TEXT = re.compile(
     r"(?i)\b(?:password|passwd|pwd|passfile|secret|token)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^\s;&]+))"
 )
@@ -84,14 +86,20 @@ class Secrets:
 
 
 def _spellings(secret: str) -> set[str]:
-    """The secret and the passwords in it: of a URL, of `password=…`, percent-encoded or not."""
+    """The secret and those in it: the password or the place of a URL, that of `password=…`, percent-encoded or not."""
     found = {secret}
     try:
-        password = urlsplit(secret).password
+        parts = urlsplit(secret)
+        password = parts.password
     except ValueError:
-        password = None
+        parts, password = urlsplit(""), None
     if password:
         found.add(password)
+    if parts.scheme in ("http", "https"):
+        # Services repeat which place they were asked for, and that is what is secret of an address.
+        found |= {
+            one for one in (parts.path.strip("/"), parts.query, *parts.path.split("/")) if len(one) >= PART_CHARS_MIN
+        }
     for match in _IN_TEXT.finditer(secret):
         found.add(next(part for part in match.groups() if part is not None))
     for one in list(found):

@@ -9,6 +9,7 @@ success, refused for its content is an error event, and what there was no room f
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,10 @@ from headwater.connectors.whole_versions import whole_version
 from headwater.errors import EventMalformed, SinkUnavailable
 from headwater.event import encode_json
 from headwater.settings import REQUIRED, setting
+
+# The lines of the driver about each request have whatever a server answers, which may be what it was sent.
+for _name in ("opensearch", "opensearchpy.trace"):
+    logging.getLogger(_name).addFilter(lambda record: record.levelno > logging.INFO)
 
 FEATURES = SinkFeatures(token_in_target=False, upsert=True, deletes=True)
 ID_BYTES_MAX = 512

@@ -106,6 +106,16 @@ def isolated_sink(
     )
 
 
+def agreed_sink(config: Config, job: Job) -> IsolatedSink:
+    """As `isolated_sink`, to whose changes of its table somebody has agreed."""
+    return isolated(
+        lambda: sink_of(config, job, changes_agreed=True),
+        job.name,
+        seconds_max=config.jobs.sink_call_seconds_max,
+        secrets=Secrets(_secrets_of(config, job).values()),
+    )
+
+
 def _secrets_of(config: Config, job: Job) -> dict[str, Any]:
     """The secret options of the sink of `job`, with their values."""
     writes = job.writes()

@@ -145,9 +145,10 @@ class EventSinkSuite(ContractSuite):
 
     async def test_what_is_set_aside_is_kept_and_it_begins_again(self, opened: Any, received: Received) -> None:
         sink = await opened(ANY)
-        set_aside = sink.set_aside if isinstance(sink, SetsAside) else None
-        if set_aside is None:
+        # One on a thread of its own keeps aside what the sink in it does.
+        if not isinstance(getattr(sink, "sink", sink), SetsAside):
             pytest.skip("this sink keeps nothing aside")
+        set_aside = sink.set_aside
         assert await set_aside() is None
         await sink.write([event("a", 1)], "token 1")
         kept = await set_aside()

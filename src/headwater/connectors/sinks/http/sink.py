@@ -21,6 +21,7 @@ from yarl import URL
 
 from headwater import __version__
 from headwater.connectors.contract import Delivery, EventShape, SinkFeatures
+from headwater.connectors.secrets import Secrets
 from headwater.connectors.sinks.http.repeats import Repeats
 from headwater.connectors.sinks.http.requests import HttpOptions, Prepared, RequestMaker
 from headwater.connectors.spec import BatchDefaults, SinkSpec
@@ -69,6 +70,7 @@ class HttpSink:
         self.shape = shape
         self._options = options
         self._requests = RequestMaker(options)
+        self._secrets = Secrets((options.secret_url, options.authorization, options.sign_with))
         self._session: aiohttp.ClientSession | None = None
         # When the next request may begin, by the loop's clock.
         self._next_at = 0.0
@@ -171,7 +173,7 @@ class HttpSink:
             outcome.rejected[index] = EventMalformed(f"{request.shown} cannot be sent ({type(error).__name__}).")
             return True
         except (aiohttp.ClientError, OSError) as error:
-            reason = self._without_secrets(f"{type(error).__name__}: {error}"[:300])
+            reason = self._secrets.removed(f"{type(error).__name__}: {error}"[:300])
             outcome.away[request.host] = outcome.retry[index] = f"{request.shown}: no answer ({reason})."
             return False
         outcome.late.pop(request.host, None)
@@ -183,12 +185,12 @@ class HttpSink:
         if 200 <= status < 300 or status in options.succeed_on:
             outcome.sent += 1
             return True
-        said = self._without_secrets(answer.text.decode(errors="replace").strip()[:300])
+        said = self._secrets.removed(answer.text.decode(errors="replace").strip()[:300])
         what = f"{request.shown} was answered with {status}{': ' + said if said else ''}"
         if status not in options.retry_on:
             hint = None
             if 300 <= status < 400:
-                place = headers.get("Location", "an unnamed place")[:200]
+                place = self._secrets.removed(headers.get("Location", "an unnamed place")[:200])
                 hint = f"It is redirected to {place}; redirects are not followed."
             outcome.rejected[index] = EventMalformed(f"{what}.", hint=hint)
             return True
@@ -223,12 +225,6 @@ class HttpSink:
             back_off_seconds=outcome.back_off_seconds,
             message=why,
         )
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in (self._options.secret_url, self._options.authorization, self._options.sign_with):
-            if secret:
-                text = text.replace(secret, "…")
-        return text
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
