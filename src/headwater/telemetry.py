@@ -152,6 +152,7 @@ _COMBINED: Mapping[str, Callable[[float, float], float]] = {
     "headwater_job_stopped": max,
     "headwater_sink_lag_seconds": max,
     "headwater_sink_last_commit_timestamp_seconds": max,
+    "headwater_lake_complete_timestamp_seconds": max,
     "headwater_sink_waiting_seconds": max,
     "headwater_job_watermark_seconds": lambda one, other: min(one, other) if one and other else one or other,
 }

@@ -30,6 +30,7 @@ Class = type[Any]
 # the type checker compares them with what is handed in. One that gets implementations elsewhere gets a suite.
 NARROW = {
     "RowTarget": "what a runner asks of a sink in addition to commits; the suite of sinks tests the same",
+    "ReportsStored": "to which the lake reports what it has stored; its own tests ask for that",
     "KnowsOldest": "what the status of a sink asks of the log's source in addition; its tests ask for the lag in time",
     "Outputs": "what commits ask of the two that make events of results; the tests of runners run both",
     "Waiting": "whom the append batcher answers; the intake's two ways to write, which its own tests go",

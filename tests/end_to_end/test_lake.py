@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from headwater.errors import ConfigInvalid
 from headwater.log.contract import Record
 from headwater.platform import build, declarations
 from headwater.testing.eventually import eventually
+from headwater.times import utc_text
 
 STREAM = "stream: a\nschema_title: edit\n"
 SCHEMA = {
@@ -70,6 +73,16 @@ async def test_a_stream_is_a_table_that_can_be_queried_and_what_is_no_event_is_a
 
         await eventually(is_done)
         assert (job.report().errors, job.report().written) == (1, 3)
+        sink = job.report().sink
+        assert sink is not None
+        assert sink.complete_ms is not None
+        assert utc_text(sink.complete_ms) == "2026-01-31T02:00:00Z"
+        await platform.hosting.measure()
+        of_job = {"job": "lake.wiki_edit"}
+        shown = platform.telemetry.value
+        assert shown("headwater_lake_undeclared_fields_total", of_job | {"field": "more"}) == 1
+        complete = shown("headwater_lake_complete_timestamp_seconds", of_job | {"datacenter": "default"})
+        assert complete == sink.complete_ms / 1000
     finally:
         await platform.stop()
     names = set(platform.runners)
@@ -87,6 +100,33 @@ async def test_a_stream_is_a_table_that_can_be_queried_and_what_is_no_event_is_a
     assert query(text) == [first, {"page": "Page 2", "id": "edit-2", "datacenter": "default", "hour": 1}]
     assert query(text, "--until", "2026-01-31T01:00:00Z") == [first]
     assert "lake.wiki_edit" in CliRunner().invoke(main, ["sql", "--tables", "--project", str(project)]).output
+
+
+async def test_an_hour_that_was_lost_is_written_again_from_the_log(project: Path) -> None:
+    platform = build(load_config(project, environment={}))
+    await platform.start()
+    try:
+        await platform.intake.write([edit(number, f"2026-01-31T0{number % 3}:00:00Z") for number in range(9)])
+
+        async def is_done() -> bool:
+            return platform.runners["lake.wiki_edit"].report().read == 9
+
+        await eventually(is_done)
+    finally:
+        await platform.stop()
+    shutil.rmtree(project / "files/wiki_edit/datacenter=default/year=2026/month=01/day=31/hour=01")
+    (project / "var/lake/wiki_edit.ids.db").unlink()
+
+    async def ran(*words: str) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, main, [*words, "--project", str(project)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    rows = ("sql", "SELECT hour, count(*) AS events FROM lake.wiki_edit GROUP BY hour ORDER BY hour", "--json")
+    assert [json.loads(line)["hour"] for line in (await ran(*rows)).splitlines()] == [0, 2]
+    for _ in range(2):
+        await ran("sinks", "backfill", "lake_wiki_edit", "--from", "log", "--until", "2026-01-31T02:00:00Z")
+        assert [json.loads(line)["events"] for line in (await ran(*rows)).splitlines()] == [3, 3, 3]
 
 
 def test_a_table_without_rows_says_so(project: Path) -> None:

@@ -181,13 +181,15 @@ class SinkFeatures:
     `token_in_target`: the token is stored atomically with the rows, so that nothing is written twice; otherwise the
     position is committed to the log after the write. `upsert`: a row replaces the one with the same key. `reads_back`:
     the sink is `Readable`, so that its table can be shown. `deletes`: it deletes by key, as `delete_when` says, and an
-    older event does not bring back what was deleted.
+    older event does not bring back what was deleted. `recognises_repeats`: an event that it has stored is not stored
+    again, by its id, so that events can be given to it once more.
     """
 
     token_in_target: bool
     upsert: bool
     reads_back: bool = True
     deletes: bool = False
+    recognises_repeats: bool = False
 
 
 class Sink(Protocol):

@@ -18,7 +18,7 @@ import orjson
 from headwater.connectors.contract import Delivery, EventShape, Shape, Sink, SinkFeatures, TableShape
 from headwater.connectors.spec import BatchDefaults
 from headwater.errors import ConfigInvalid, EventMalformed, HeadwaterError, SinkUnavailable, WriteIncomplete
-from headwater.event import decode_stored, get_path
+from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.foreign import described
 from headwater.log.contract import Position
 from headwater.private_files import make_private_directory
@@ -48,6 +48,8 @@ class BackfillSummary:
 
 def repeats(shape: Shape, features: SinkFeatures) -> str | None:
     """Why the target would not be the same after events were written once more; None if it would."""
+    if features.recognises_repeats:
+        return None
     match shape:
         case EventShape():
             return "its target is given whole events: those that it has had already would arrive there once more"
@@ -120,7 +122,10 @@ class Backfill:
             return None
         value = decode_stored(entry.value, entry.headers)
         event_id = get_path(value, "meta.id")
-        delivery = Delivery(value, event_id if isinstance(event_id, str) else None, streams(entry.topic), entry.time_ms)
+        # A canary proves nothing here: others may not have been written up to it.
+        partition = "" if get_path(value, "meta.domain") == CANARY_DOMAIN else f"{entry.topic}/0"
+        known_id = event_id if isinstance(event_id, str) else None
+        delivery = Delivery(value, known_id, streams(entry.topic), entry.time_ms, partition)
         try:
             self._sink.check(delivery)
         except EventMalformed as error:

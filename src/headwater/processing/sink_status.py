@@ -29,6 +29,7 @@ class SinkReport:
     `written` includes `deleted`. `rejected`: events that became error events or were skipped. `discarded`: rows that
     its contract has left out. `oldest_ms`: the receipt of the oldest event that is not written, None if all are.
     `waiting_since_ms`: since when its target does not take anything; None if it does.
+    `complete_ms`: until when the hours in the lake are complete, None if that is not known, or if it fills no lake.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SinkReport:
     last_error: str | None = None
     last_error_ms: int | None = None
     waiting_since_ms: int | None = None
+    complete_ms: int | None = None
 
     def __add__(self, other: SinkReport) -> SinkReport:
         """The report of both parts of one job, or of one and its successor: the last error is the newer one."""
@@ -57,6 +59,7 @@ class SinkReport:
             last_error=newer.last_error,
             last_error_ms=newer.last_error_ms,
             waiting_since_ms=min(filter(None, (self.waiting_since_ms, other.waiting_since_ms)), default=None),
+            complete_ms=max(filter(None, (self.complete_ms, other.complete_ms)), default=None),
         )
 
     def ended(self) -> SinkReport:
@@ -84,6 +87,7 @@ class SinkStatus:
         self._last_error: str | None = None
         self._last_error_ms: int | None = None
         self._waiting_since_ms: int | None = None
+        self._complete_ms: int | None = None
         rows = telemetry.counter("headwater_sink_rows", "Rows of sinks, by outcome.", (declared("job"), closed("what")))
         self._rows = {what: rows.labels(job.name, what) for what in ("written", "deleted", "rejected")}
         for name, documentation, value in (
@@ -119,6 +123,7 @@ class SinkStatus:
             last_error=self._last_error,
             last_error_ms=self._last_error_ms,
             waiting_since_ms=self._waiting_since_ms,
+            complete_ms=self._complete_ms,
         )
 
     def committed(self, written: int, rejected: int, rows: Iterable[Delivery]) -> None:
@@ -140,6 +145,10 @@ class SinkStatus:
         """So many rows, or values, were left out by the contract of the sink."""
         if what == "rows":
             self._discarded += count
+
+    def complete(self, until_ms: int | None) -> None:
+        """All events before are in the lake (epoch milliseconds), as far as canaries prove."""
+        self._complete_ms = until_ms
 
     def failed(self, reason: str, error: BaseException) -> None:
         """A call of the sink, or the run of its job, ended with an error."""

@@ -35,6 +35,7 @@ from unit.connectors.lake_table import (
 )
 
 HOUR_0 = "datacenter=eqiad/year=2026/month=01/day=31/hour=00"
+HOUR_5 = "datacenter=eqiad/year=2026/month=01/day=31/hour=05"
 HOUR_1 = "datacenter=eqiad/year=2026/month=01/day=31/hour=01"
 
 
@@ -146,9 +147,30 @@ async def test_beyond_the_look_back_an_id_is_not_known(tmp_path: Path) -> None:
     await sink.open()
     await sink.write(delivered(order(1, "2026-01-31T00:00:00Z"), order(1, "2026-01-31T00:00:00Z")), token(1))
     await asyncio.sleep(0.002)
-    await sink.write(delivered(order(1, "2026-01-31T00:00:00Z")), token(2))
+    # The same hour has it; another one does not know it any more.
+    await sink.write(delivered(order(1, "2026-01-31T00:00:00Z"), order(1, "2026-01-31T05:00:00Z")), token(2))
     await sink.close()
     assert ids(seen_by_tools(tmp_path)) == ["order-1", "order-1"]
+    assert {place: manifest.rows for place, manifest in manifests(tmp_path).items()} == {HOUR_0: 1, HOUR_5: 1}
+
+
+async def test_an_hour_is_repaired_by_writing_its_events_again_however_old_it_is(tmp_path: Path) -> None:
+    events = [order(number, f"2026-01-31T00:{number:02d}:00Z") for number in range(40)]
+    sink = lake_sink(tmp_path, look_back_seconds=0.0)
+    await sink.open()
+    for at in range(0, 40, 2):
+        # Every fifth is missing; after sixteen small files they are merged.
+        await sink.write(delivered(*(one for one in events[at : at + 2] if one["count"] % 5)), token(at + 1))
+    before = ids(seen_by_tools(tmp_path))
+    assert len(before) == 32
+    await asyncio.sleep(0.002)
+    for run in range(2):
+        for at in range(0, 40, 8):
+            await sink.write(delivered(*events[at : at + 8]), token(100 * (run + 1) + at))
+        await sink.close()
+        await sink.open()
+    await sink.close()
+    assert ids(seen_by_tools(tmp_path)) == sorted(f"order-{number}" for number in range(40))
 
 
 async def test_events_without_an_id_are_never_left_out(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def features_in_words(spec: SinkSpec) -> list[str]:
         said.append("a row replaces the one with the same key")
     if features.deletes:
         said.append("`delete_when` deletes by key")
+    if features.recognises_repeats:
+        said.append("an event that is given to it once more is recognised by its id")
     if not features.reads_back:
         said.append("what it has written is not shown on pages and in `headwater sql`")
     return said

@@ -90,6 +90,7 @@ def _facts(row: dict[str, Any]) -> str:
         ("discarded", _count(row.get("rows_discarded") or None)),
         ("lag", _count(row.get("lag_events"))),
         ("oldest unwritten", f"{row['lag_seconds']:,.0f} s" if row.get("lag_seconds") else ""),
+        ("complete until", row.get("complete_until") or ""),
         ("waiting since", row.get("waiting_since") or ""),
         ("last error at", row.get("last_error_at") or ""),
     ]

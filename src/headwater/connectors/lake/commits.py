@@ -33,11 +33,13 @@ _PAUSE_SECONDS = 0.05
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One file: its number of rows, its size, and when it was written (epoch milliseconds)."""
+    """One file: its number of rows, its size, and when the newest and the oldest of them were written (epoch
+    milliseconds); 0: that is not known."""
 
     rows: int
     bytes: int
     written_ms: int
+    oldest_ms: int = 0
 
 
 class Manifest(msgspec.Struct):
@@ -123,7 +125,7 @@ class TableDirectory:
         `is_new`: the commit was made just now.
         """
         for change in head.changes:
-            if is_new or self.manifest(change.place).commit < head.number:
+            if is_new or (self.manifest(change.place).commit < head.number and not self._was_removed(change)):
                 self._carry_out(change)
         if is_new:
             self.files.delete(self._head(head.number - HEADS_KEPT))
@@ -165,6 +167,11 @@ class TableDirectory:
         for entry in self.files.entries(joined(self.path, place)):
             if entry.name.startswith(".") and entry.name.endswith(PENDING_SUFFIX):
                 self.files.delete(joined(self.path, place, entry.name))
+
+    def _was_removed(self, change: Change) -> bool:
+        """Whether somebody has deleted a partition, with what a commit added to it."""
+        names = {entry.name for entry in self.files.entries(joined(self.path, change.place))}
+        return bool(change.add) and names.isdisjoint({MANIFEST, *change.add, *change.add.values()})
 
     def _carry_out(self, change: Change) -> None:
         at = joined(self.path, change.place)

@@ -58,6 +58,18 @@ def undeclared(event: Any, kind: DataType, above: str = "") -> Iterator[str]:
             yield from undeclared(item, kind.value, f"{above}{{}}")
 
 
+def ids_in(content: bytes) -> list[str]:
+    """The values of `meta.id` in a Parquet file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(pyarrow.BufferReader(content))
+    if "meta.id" not in {file.schema.column(index).path for index in range(len(file.schema))}:
+        return []
+    metas = file.read(columns=["meta.id"]).column("meta").to_pylist()
+    return [meta["id"] for meta in metas if meta is not None and isinstance(meta["id"], str)]
+
+
 def arrow_columns(columns: Struct) -> Any:
     """The `pyarrow.Schema` of these columns."""
     return arrow_schema(columns)

@@ -14,11 +14,12 @@ from typing import Any
 
 from headwater.connectors.contract import Delivery, EventShape
 from headwater.connectors.lake.commits import Head, TableDirectory
-from headwater.connectors.lake.event_rows import arrow_columns, evolved, lake_row, undeclared
+from headwater.connectors.lake.event_rows import arrow_columns, evolved, ids_in, lake_row, undeclared
 from headwater.connectors.lake.file_system import FileSystem
 from headwater.connectors.lake.formats import UNFIT, Format, parquet
+from headwater.connectors.lake.hour_ids import HourIds
 from headwater.connectors.lake.layout import HOUR_MS, hour_place, lake_time_ms
-from headwater.connectors.lake.options import FEATURES, LakeOptions
+from headwater.connectors.lake.options import FEATURES, LakeOptions, OnStored
 from headwater.connectors.lake.seen_ids import SeenIds, digest
 from headwater.connectors.lake.state import LakeState, columns_of, columns_text
 from headwater.connectors.lake.storage import file_system
@@ -47,11 +48,13 @@ class LakeSink:
     ) -> None:
         """`files`: instead of those that the options name."""
         self.shape = shape
+        self.on_stored: OnStored = lambda stored: None
         self._files = files
         self._options = options
         self._directory = directory
         self._writer: TableWriter | None = None
         self._format: Format | None = None
+        self._hours: HourIds | None = None
         self._ids = SeenIds(directory / options.state / f"{options.table}.ids.db", options.look_back_seconds)
         self._columns = ""
 
@@ -85,7 +88,9 @@ class LakeSink:
         self._columns = columns_text(columns)
         self._writer = TableWriter(table, self._format)
         self._writer.open()
+        self._hours = HourIds(table.read)
         self._open_ids(head)
+        self.on_stored(LakeState({} if head is None else head.facts, self._options.datacenters).stored())
         return None if head is None else head.token
 
     def _open_ids(self, head: Head | None) -> None:
@@ -98,7 +103,6 @@ class LakeSink:
     def _read_ids(self) -> None:
         """Remember the ids that are in the table: the file of this machine is older, or there is none."""
         assert self._writer is not None
-        assert self._format is not None
         self._ids.clear()
         since_ms = self._ids.since_ms()
         table = self._writer.table
@@ -107,9 +111,7 @@ class LakeSink:
             for name, part in manifest.files.items():
                 if part.written_ms < since_ms or (content := table.read(place, name)) is None:
                     continue
-                rows = self._format.rows(content)
-                ids = (get_path(row, "meta.id") for row in rows)
-                self._ids.add([digest(one) for one in ids if isinstance(one, str)], manifest.commit, part.written_ms)
+                self._ids.add([digest(one) for one in ids_in(content)], manifest.commit, part.written_ms)
         self._ids.add([], self._writer.number)
 
     def _write(self, deliveries: Sequence[Delivery], token: str) -> None:
@@ -129,6 +131,7 @@ class LakeSink:
             self._ids.add(batch.ids, number)
         try:
             writer.commit(Commit(token, batch.rows, facts, complete))
+            self.on_stored(state.stored())
         except UNFIT:
             rejected = self._unfit(batch)
             if not rejected:
@@ -140,6 +143,7 @@ class LakeSink:
         batch = _Batch()
         ids = [delivery.event_id for delivery in deliveries if delivery.event_id is not None]
         known = self._ids.known(ids)
+        older: dict[str, list[frozenset[bytes]]] = {}
         for index, delivery in enumerate(deliveries):
             try:
                 at_ms = self._time_ms(delivery)
@@ -151,17 +155,29 @@ class LakeSink:
                 if one is not None and (one in known or one in batch.ids):
                     state.duplicates += 1
                     continue
+                place = hour_place(self._datacenter(delivery), at_ms // HOUR_MS)
+                if one is not None and any(one in ids for ids in self._older_ids(place, older)):
+                    state.duplicates += 1
+                    continue
                 row = lake_row(delivery.value, self._options.columns)
             except EventMalformed as error:
                 batch.rejected[index] = error
                 continue
             if one is not None:
                 batch.ids[one] = None
-            place = hour_place(self._datacenter(delivery), at_ms // HOUR_MS)
             batch.rows.setdefault(place, []).append(row)
             batch.indexes.setdefault(place, []).append(index)
             state.saw_undeclared(undeclared(delivery.value, self._options.columns))
         return batch
+
+    def _older_ids(self, place: str, older: dict[str, list[frozenset[bytes]]]) -> list[frozenset[bytes]]:
+        """The ids of an hour that are not remembered otherwise; `older` has those of the hours of this write."""
+        found = older.get(place)
+        if found is None:
+            assert self._writer is not None
+            assert self._hours is not None
+            found = older[place] = self._hours.older(place, self._writer.manifest(place), self._ids.since_ms())
+        return found
 
     def _unfit(self, batch: _Batch) -> dict[int, Exception]:
         """The rows that the format does not take, by their index in the write."""
@@ -198,6 +214,7 @@ class LakeSink:
             raise SinkUnavailable(f"The table {self._options.table} of the lake is not open.")
         aside = self._writer.set_aside()
         self._ids.clear()
+        self._hours = HourIds(self._writer.table.read)
         return aside
 
     def _close(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from headwater.connectors.contract import EventShape, Sink, SinkFeatures
 from headwater.connectors.lake.storage import StorageOptions
@@ -14,7 +15,33 @@ from headwater.schemas.types.tree import Struct
 from headwater.settings import REQUIRED, setting
 
 LOOK_BACK_SECONDS = 86_400.0
-FEATURES = SinkFeatures(token_in_target=True, upsert=False, reads_back=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is known after a commit to a table of the lake.
+
+    `complete_ms`: datacenter → the end of its last complete hour (epoch milliseconds), None before the first one.
+    `undeclared`: path → how often such a field, which has no column, was left out by this commit. `duplicates`: how
+    many events it left out that are stored already.
+    """
+
+    complete_ms: Mapping[str, int | None]
+    undeclared: Mapping[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+
+
+OnStored = Callable[[Stored], None]
+
+
+@runtime_checkable
+class ReportsStored(Protocol):
+    """A sink that calls `on_stored` when it is open, and after each commit; from any thread."""
+
+    on_stored: OnStored
+
+
+FEATURES = SinkFeatures(token_in_target=True, upsert=False, reads_back=False, recognises_repeats=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

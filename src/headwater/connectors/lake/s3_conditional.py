@@ -17,7 +17,7 @@ from headwater.times import ms_of, utc_seconds
 ANSWER_BYTES_MAX = 65_536
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SIGNED = ("host", "if-none-match", "x-amz-content-sha256", "x-amz-date")
-_TOLD = re.compile(r"<(Code|Message)>([^<]{1,300})<")
+_REASON = re.compile(r"<(Code|Message)>([^<]{1,300})<")
 
 # "unknown": the store knows no conditional writes, and says so.
 Answer = Literal["created", "exists", "unknown"]
@@ -80,8 +80,8 @@ class ConditionalWrites:
             return "exists"
         if response.status == 501:
             return "unknown"
-        told = dict(_TOLD.findall(answer.decode("utf-8", "replace")))
-        reason = ": ".join(told[name] for name in ("Code", "Message") if name in told)
+        found = dict(_REASON.findall(answer.decode("utf-8", "replace")))
+        reason = ": ".join(found[name] for name in ("Code", "Message") if name in found)
         raise SinkUnavailable(
             f"s3://{self._bucket}/{key} cannot be written: {reason or f'HTTP status {response.status}'}"
         )

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from headwater.connectors.lake.layout import hour_of, hour_place
+from headwater.connectors.lake.layout import HOUR_MS, hour_of, hour_place
+from headwater.connectors.lake.options import Stored
 from headwater.errors import TokenInvalid
 from headwater.log.contract import Position
 
@@ -28,6 +29,7 @@ class LakeState:
         self.duplicates = int(facts.get("duplicates", 0))
         self.last_complete: dict[str, int] = dict(facts.get("last_complete", {}))
         self.columns: str | None = facts.get("columns")
+        self._before = Counter(self.undeclared), self.duplicates
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON has it."""
@@ -39,6 +41,16 @@ class LakeState:
             "last_complete": self.last_complete,
             "columns": self.columns,
         }
+
+    def stored(self) -> Stored:
+        """What has changed since the commit before, and until when hours are complete."""
+        undeclared, duplicates = self._before
+        complete = {one: self.last_complete.get(one) for one in self._datacenters.values()}
+        return Stored(
+            {one: None if hour is None else (hour + 1) * HOUR_MS for one, hour in complete.items()},
+            self.undeclared - undeclared,
+            self.duplicates - duplicates,
+        )
 
     def saw_canary(self, partition: str, hour: int) -> None:
         """A canary of this hour (since the epoch) was read from `TOPIC/PARTITION`."""

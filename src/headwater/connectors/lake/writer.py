@@ -90,7 +90,7 @@ class TableWriter:
         for place, content in encoded.items():
             change = changes[place]
             change.add[name] = self.table.write_hidden(place, name, content)
-            change.manifest.files[name] = Part(len(commit.rows[place]), len(content), now_ms)
+            change.manifest.files[name] = Part(len(commit.rows[place]), len(content), now_ms, now_ms)
             change.manifest.complete = False
         for place in commit.complete:
             changes[place].manifest.complete = True
@@ -125,8 +125,8 @@ class TableWriter:
         self._is_open = False
         self.table.files.close()
 
-    def _manifest(self, place: str) -> Manifest:
-        """The files of a partition; only this writer changes them."""
+    def manifest(self, place: str) -> Manifest:
+        """The files of a partition; only this writer changes them. Called after `begin`."""
         found = self._manifests.get(place)
         if found is None:
             # What an unfinished write left is in the way of nobody, and is removed once.
@@ -137,7 +137,7 @@ class TableWriter:
         return found
 
     def _changed(self, place: str, number: int) -> Change:
-        found = self._manifest(place)
+        found = self.manifest(place)
         manifest = Manifest(number, found.revision + 1, found.complete, dict(found.files))
         return Change(place, manifest, found.complete)
 
@@ -169,7 +169,7 @@ class TableWriter:
             self._make(Head(number, newest.token, newest.facts, changes))
 
     def _merged(self, place: str, number: int) -> Change | None:
-        found = self._manifest(place)
+        found = self.manifest(place)
         small = {name: part for name, part in found.files.items() if part.bytes <= MERGED_BYTES_MAX // 2}
         is_first = found.complete and all(not name.startswith("merged-") for name in found.files)
         if len(small) < (2 if is_first else SMALL_FILES_MAX):
@@ -189,7 +189,8 @@ class TableWriter:
         change.manifest.files = {one: part for one, part in found.files.items() if one not in chosen}
         rows = sum(part.rows for part in chosen.values())
         written_ms = max(part.written_ms for part in chosen.values())
-        change.manifest.files[name] = Part(rows, len(content), written_ms)
+        oldest_ms = min(part.oldest_ms for part in chosen.values())
+        change.manifest.files[name] = Part(rows, len(content), written_ms, oldest_ms)
         change.add[name] = self.table.write_hidden(place, name, content)
         return change
 

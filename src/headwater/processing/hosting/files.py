@@ -13,6 +13,7 @@ from headwater.connectors.discarding import OnDiscarded
 from headwater.connectors.evolution import without_change
 from headwater.connectors.evolving import Target, evolving
 from headwater.connectors.isolated import IsolatedSink, isolated
+from headwater.connectors.lake.options import OnStored, ReportsStored
 from headwater.connectors.registry import table_sink
 from headwater.connectors.schema_columns import SchemaTypes
 from headwater.connectors.secrets import Secrets
@@ -38,11 +39,13 @@ def sink_of(
     job: Job,
     on_discarded: OnDiscarded = lambda what, count: None,
     *,
+    on_stored: OnStored | None = None,
     changes_agreed: bool = False,
 ) -> Sink:
     """The sink of `job`, which has one; opening it is left to the caller. `on_discarded` counts what it leaves out.
 
-    `changes_agreed`: somebody has agreed to the changes of its table, which a contract `freeze` waits for.
+    `on_stored`: to which a sink reports what is in the lake. `changes_agreed`: somebody has agreed to the changes of
+    its table, which a contract `freeze` waits for.
 
     Raises ConfigInvalid, ExtraMissing.
     """
@@ -59,7 +62,10 @@ def sink_of(
                 sink = dataclasses.replace(sink, contract="evolve")
             return evolving(Target(sink, secrets, config.project_dir, types), shape, on_discarded)
         case EventShape() as events:
-            return writes.sink.made(events, secrets, config.project_dir)
+            made = writes.sink.made(events, secrets, config.project_dir)
+            if on_stored is not None and isinstance(made, ReportsStored):
+                made.on_stored = on_stored
+            return made
         case None:
             raise AssertionError(f"The job {job.name} has a sink and gives it nothing.")
         case _:
@@ -95,11 +101,12 @@ def isolated_sink(
     job: Job,
     on_discarded: OnDiscarded = lambda what, count: None,
     *,
+    on_stored: OnStored | None = None,
     seconds_max: float | None = None,
 ) -> IsolatedSink:
     """As `sink_of`, on a thread of its own, and with errors that have no secrets. `seconds_max`: of each call."""
     return isolated(
-        lambda: sink_of(config, job, on_discarded),
+        lambda: sink_of(config, job, on_discarded, on_stored=on_stored),
         job.name,
         seconds_max=config.jobs.sink_call_seconds_max if seconds_max is None else seconds_max,
         secrets=Secrets(_secrets_of(config, job).values()),

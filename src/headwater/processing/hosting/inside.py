@@ -11,6 +11,7 @@ from headwater.config import Config
 from headwater.connectors.contract import Readable, Source
 from headwater.connectors.discarding import OnDiscarded
 from headwater.connectors.isolated import IsolatedSink
+from headwater.connectors.lake.options import LakeOptions, OnStored
 from headwater.connectors.tables import TableView
 from headwater.errors import HeadwaterError, SinkUnavailable
 from headwater.foreign import awaited
@@ -26,6 +27,7 @@ from headwater.processing.embedded.runner import connector_runner_on, runner_on
 from headwater.processing.embedded.settings import RunnerSettings, settings_for
 from headwater.processing.flight_recorder import FlightRecorder
 from headwater.processing.hosting.files import connector_of, isolated_sink, kept_secrets
+from headwater.processing.lake_status import shows_stored
 from headwater.processing.stores.contract import JobStore
 from headwater.processing.stores.outbox import OutboxStore, state_file
 from headwater.processing.stores.partitions import UnpartitionedStore
@@ -123,6 +125,19 @@ class InsideHosting:
 
         return discarded
 
+    def _stored(self, job: Job) -> OnStored | None:
+        """To which the sink of a job reports what is in the lake; None if it fills no lake."""
+        sink = job.writes().sink
+        if sink is None or not isinstance(sink.options, LakeOptions):
+            return None
+
+        def show(complete_ms: int | None) -> None:
+            status = self.jobs[job.name].runner.status.sink
+            if status is not None:
+                status.complete(complete_ms)
+
+        return shows_stored(self._telemetry, job.name, show)
+
     async def _stop_jobs(self) -> None:
         await asyncio.gather(*(supervisor.stop() for supervisor in self.jobs.values()))
 
@@ -167,7 +182,9 @@ class InsideHosting:
         """Where a job commits, if not to the log alone."""
         writes = job.writes()
         if writes.target is not None:
-            sink = self.sinks[writes.target.name] = isolated_sink(self._config, job, self._discarded(job))
+            sink = self.sinks[writes.target.name] = isolated_sink(
+                self._config, job, self._discarded(job), on_stored=self._stored(job)
+            )
             return sink_store(job, sink, self._log)
         if self._log.features.shares_partitions and can_share(job):
             return UnpartitionedStore(self._log, job.group)

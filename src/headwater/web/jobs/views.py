@@ -89,6 +89,7 @@ def _sink(job: Job, state: str, lag: int | None, sink: SinkReport, *, readable: 
         "lag_events": lag,
         "lag_seconds": round(sink.lag_seconds(time.time()), 3),
         "last_commit": _time(sink.last_commit_ms),
+        "complete_until": _time(sink.complete_ms),
         "last_error": _last_error(job, sink.last_error, readable=readable),
         "last_error_at": _time(sink.last_error_ms),
     }

@@ -120,6 +120,7 @@ def _sink() -> Node:
     times = {
         "waiting_since": "Since when its target takes nothing; null if it does.",
         "last_commit": "When it wrote last.",
+        "complete_until": "Of the lake: until when all hours are complete; null if that is not known.",
         "last_error_at": "When it failed last.",
     }
     return record(
