@@ -59,6 +59,9 @@ NO_IMPLEMENTATIONS = {
     ): "reads files, which end; the suite appends to a log",
     ("ConnectorSource", "JobSource"): "reads a connector, which has a suite of its own; the suite appends to a log",
     ("FilesStore", "JobStore"): "commits to files, and the suite reads a log",
+    ("HttpClient", "Withholds"): "withholds requests, and is no source",
+    ("Measures", "Withholds"): "counts requests that were withheld, and is no source",
+    ("SourceReport", "Withholds"): "shows what a source has withheld",
     ("LogDefaults", "*"): "what every log inherits; the suite is run on each of them",
     ("ReadableLog", "*"): "the half that the logs on SQLite inherit; the suite is run on each of them",
 }
