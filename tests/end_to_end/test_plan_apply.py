@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from end_to_end.logs import in_log
 from headwater.cli.main import main
 from headwater.config import load_config
-from headwater.log.contract import Log, Record, TopicInfo, TopicSettings
+from headwater.log.contract import Log, Position, Record, TopicInfo, TopicSettings
 from headwater.platform import build
 
 STREAM = """stream: {name}
@@ -161,3 +161,30 @@ def test_an_impossible_plan_is_distinguished_from_one_with_changes(project: Path
     assert "no headwater.yaml" in run("plan", tmp_path, code=1).stderr
     declare(project, "partitions: none")
     assert "streams/page.edit.yaml:5" in run("plan", project, code=1).stderr
+
+
+def test_a_plan_shows_where_each_source_continues_and_what_keeps_one_from_starting(project: Path) -> None:
+    run("apply", project, "--yes")
+    sources = {
+        "lines": "connector: jsonl\npath: in.jsonl\nstart: newest\nstream: page.edit\n",
+        "posted": "connector: webhook\nsecret: ${env:A_VARIABLE_THAT_IS_NOT_SET}\nstream: page.edit\n",
+    }
+    (project / "sources").mkdir()
+    for name, text in sources.items():
+        (project / "sources" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    shown = run("plan", project, code=2).output
+    assert "Source lines: jsonl, writes page.edit (sources/lines.yaml:1)" in shown
+    assert "begins with the newest" in shown
+    assert "A_VARIABLE_THAT_IS_NOT_SET, which is not set" in shown
+    token = Position({("source/jsonl/1", 0): 7}).token()
+
+    async def commit(log: Log) -> None:
+        await log.commit("job.source.lines", token)
+
+    in_log(project, commit)
+    assert "continues after 7 events" in run("plan", project, code=2).output
+    lines, posted = json.loads(run("plan", project, "--json", code=2).stdout)["sources"]
+    assert (lines["name"], lines["delivered"], lines["start"], lines["reason"]) == ("lines", 7, "newest", None)
+    assert (posted["streams"], posted["start"], posted["delivered"]) == (["page.edit"], None, None)
+    (project / "sources" / "lines.yaml").write_text(sources["lines"].replace("path", "pth"), encoding="utf-8")
+    assert 'Did you mean "path"?' in run("plan", project, code=1).output

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.cli.console import print_json, report_error
+from headwater.cli.source_plan import PlannedSource, planned_sources, show_sources, sources_as_json
 from headwater.cli.table_plan import planned_events, planned_tables, show_tables, sinks_as_json
 from headwater.cli.up.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
@@ -48,14 +50,15 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
 
     The tables, indices and topics that sinks of stream files fill are compared with those in their targets, and shown
     with their columns and what creates or alters them; the server, or `headwater apply`, does this. A target that does
-    not answer is shown as such, with what a new table would be. No secret is shown.
+    not answer is shown as such, with what a new table would be. No secret is shown. Of sources it is shown where each
+    continues, or begins, and what keeps it from starting; `headwater sources test` tries one.
 
     The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 after an error. Topics
     without a declaration are listed; they are never deleted.
     """
     try:
         declared = load_declared(project)
-        plan = asyncio.run(ask(declared))
+        plan, sources = asyncio.run(_asked(declared))
     except HeadwaterError as error:
         # 2 means "changes" here, as scripts expect of a plan, so nothing else may exit with it.
         if context.find_root().params.get("debug"):
@@ -66,10 +69,11 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
     tables, events = planned_tables(config, declared.jobs), planned_events(config, declared.jobs)
     is_changed = any(one.is_change for one in tables) or any(one.is_change for one in events)
     if as_json:
-        print_json({**plan_as_json(plan), **sinks_as_json(tables, events)})
+        print_json({**plan_as_json(plan), **sinks_as_json(tables, events), **sources_as_json(sources)})
     else:
         show_plan(plan)
         show_tables(tables, events)
+        show_sources(sources)
         if plan.changes or is_changed:
             click.echo("Run `headwater apply` to make these changes.")
     raise SystemExit(0 if plan.is_fulfilled and not is_changed else EXIT_CHANGES)
@@ -97,25 +101,46 @@ def load_declared(project: Path) -> Declared:
 
 async def ask(project: Declared) -> TopicPlan:
     """The plan for the project's log. An embedded log that does not exist yet is not created."""
-    from headwater.log.open import log_at
+    async with _present_log(project.platform) as log:
+        return await _topic_plan(project, log)
+
+
+async def _asked(project: Declared) -> tuple[TopicPlan, Sequence[PlannedSource]]:
+    """The same, and the sources of the project with their positions there."""
+    async with _present_log(project.platform) as log:
+        return await _topic_plan(project, log), await planned_sources(project.platform.config, log)
+
+
+async def _topic_plan(project: Declared, log: Log | None) -> TopicPlan:
     from headwater.log.topic_plan import plan_topics, without_refused
 
     platform = project.platform
     declared = list(declared_topics(project))
     features = platform.log.features
-    if platform.config.log.url.startswith("sqlite:") and not platform.config.log_path.is_file():
+    if log is None:
         return plan_topics(declared, (), features)
+    # The platform's internal topics are not drift.
+    present = [info for info in await log.topics() if not info.name.startswith(OWN_TOPICS)]
+    plan = plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
+    if log.features.topic_rules:
+        return without_refused(plan, await log.refused_topics({one.topic: one.settings for one in declared}))
+    return plan
+
+
+@asynccontextmanager
+async def _present_log(platform: Platform) -> AsyncIterator[Log | None]:
+    """The log, open; None for an embedded one that does not exist yet."""
+    from headwater.log.open import log_at
+
     config = platform.config
+    if config.log.url.startswith("sqlite:") and not config.log_path.is_file():
+        yield None
+        return
     # A file is opened for reading only, so that a plan is possible for a log that cannot be written.
     log: Log = platform.log if config.log.is_kafka else log_at(f"{SQLITE}{config.log_path}")
     await log.open()
     try:
-        # The platform's internal topics are not drift.
-        present = [info for info in await log.topics() if not info.name.startswith(OWN_TOPICS)]
-        plan = plan_topics(declared, present, features, family_of=lambda topic: family_topic(platform, topic))
-        if log.features.topic_rules:
-            return without_refused(plan, await log.refused_topics({one.topic: one.settings for one in declared}))
-        return plan
+        yield log
     finally:
         await log.close()
 
