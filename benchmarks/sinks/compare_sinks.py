@@ -1,4 +1,4 @@
-"""Rows into PostgreSQL and DuckDB by Headwater and by dlt: processor time of the client and time, per row.
+"""Rows into tables by Headwater, by dlt and by PyIceberg: processor time of the client and time, per row.
 
 How this works: both read the same file of events of 1 KB, in a process and an environment of their own (`--dlt
 PYTHON`), and fill a new table, either a row per event or the newest row of each key (each key comes twice). Each load
@@ -86,26 +86,54 @@ class Duckdb:
             return int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
+class Iceberg:
+    """A new catalog in SQLite, and files on this disk, for each load."""
+
+    name = "iceberg"
+
+    def clear(self, folder: Path) -> str:
+        """Remove the tables; the folder of the next ones."""
+        place = folder / "iceberg"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        return str(place)
+
+    def count(self, place: str, table: str) -> int:
+        """The rows of a table."""
+        from pyiceberg.catalog import load_catalog
+
+        catalog = load_catalog("default", type="sql", uri=f"sqlite:///{place}/catalog.db", warehouse=f"file://{place}")
+        return int(catalog.load_table(f"headwater.{table}").scan().count())
+
+
+Target = Postgres | Duckdb | Iceberg
+
+
 def main() -> int:
     """Print a table of all engines, targets and modes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", help="the connection string of a PostgreSQL to fill; without it only DuckDB is")
     parser.add_argument("--dlt", help="the Python of an environment with dlt[postgres,duckdb], pyarrow and orjson")
+    parser.add_argument("--iceberg", action="store_true", help="fill Iceberg tables, too, beside PyIceberg alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=40_000, help="of the larger load; the smaller one has a tenth")
     options = parser.parse_args()
-    engines = {"Headwater": (sys.executable, "headwater_load.py", "events")}
-    if options.dlt:
-        engines["dlt"] = (options.dlt, "dlt_load.py", "bench.events")
-    targets: list[Postgres | Duckdb] = [Duckdb()]
+    headwater = {"Headwater": (sys.executable, "headwater_load.py", "events")}
+    dlt = {"dlt": (options.dlt, "dlt_load.py", "bench.events")} if options.dlt else {}
+    # Its `upsert` takes minutes for so many keys.
+    alone = {"PyIceberg": (sys.executable, "pyiceberg_load.py", "events")}
+    targets: list[Target] = [Duckdb()]
     if options.postgres:
         targets.insert(0, Postgres(options.postgres))
+    if options.iceberg:
+        targets.append(Iceberg())
     costs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
             for target in targets:
                 for mode in MODES:
-                    for engine, how in engines.items():
+                    others = dlt if not isinstance(target, Iceberg) else alone if mode == "append" else {}
+                    for engine, how in (headwater | others).items():
                         figures.progress(f"round {number + 1}: {engine}, {target.name}, {mode}")
                         cost = _cost(Path(folder), target, mode, how, options.rows)
                         costs.setdefault((target.name, mode, engine), []).append(cost)
@@ -117,9 +145,7 @@ def main() -> int:
     return 0
 
 
-def _cost(
-    folder: Path, target: Postgres | Duckdb, mode: str, engine: tuple[str, str, str], rows: int
-) -> tuple[float, float]:
+def _cost(folder: Path, target: Target, mode: str, engine: tuple[str, str, str], rows: int) -> tuple[float, float]:
     """Processor time and time per row, in microseconds."""
     python, script, table = engine
     times = []

@@ -1,4 +1,4 @@
-"""Loads a file of events with a SQL sink of Headwater: `TARGET MODE FILE PLACE`; prints the times that it took."""
+"""Loads a file of events with a sink of Headwater: `TARGET MODE FILE PLACE`; prints the times that it took."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import sink_events
 
@@ -26,13 +27,24 @@ COLUMNS: dict[str, tuple[ColumnType, str]] = {
 }
 
 
+def options(target: str, place: str) -> dict[str, Any]:
+    """The options of the sink."""
+    match target:
+        case "postgres":
+            return {"dsn": place}
+        case "iceberg":
+            return {"catalog": {"type": "sql", "uri": f"sqlite:///{place}/catalog.db", "warehouse": place}}
+        case _:
+            return {"path": place}
+
+
 async def load(target: str, mode: str, file: Path, place: str) -> None:
     """Write all events, checked, as many in a transaction as a job does that is behind."""
     columns = tuple(Column(name, kind, path) for name, (kind, path) in COLUMNS.items())
     keyed = mode == "upsert"
     shape = TableShape("events", columns, ("wiki", "page_id") if keyed else (), version="rev" if keyed else "")
     spec = sink_spec(target)
-    sink = spec.make(spec.options(**{"dsn" if target == "postgres" else "path": place}), shape, Path())
+    sink = spec.make(spec.options(**options(target, place)), shape, Path())
     await sink.open()
     for number, events in enumerate(sink_events.batches(file, spec.batch.rows_max)):
         deliveries = [Delivery(event) for event in events]
@@ -50,4 +62,5 @@ def main() -> None:
     print(json.dumps({"cpu": time.process_time() - started[0], "wall": time.perf_counter() - started[1]}))
 
 
-main()
+if __name__ == "__main__":
+    main()

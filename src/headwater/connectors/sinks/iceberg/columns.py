@@ -138,7 +138,8 @@ def arrow_rows(schema: Schema, columns: Sequence[Column], rows: Sequence[tuple[A
         if given is None:
             arrays.append(pyarrow.nulls(len(rows), field.type))
             continue
-        plain = [plain_value(kinds[field.name], value) for value in given]
+        kind = kinds[field.name]
+        plain = given if kind != "timestamp" else [plain_value(kind, value) for value in given]
         arrays.append(pyarrow.array(plain, field.type))
     return pyarrow.Table.from_arrays(arrays, schema=arrow)
 
