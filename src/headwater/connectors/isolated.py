@@ -19,7 +19,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import thread as executors
-from typing import NoReturn, TypeVar
+from functools import partial
+from typing import Generic, NoReturn, TypeVar
 
 from headwater.connectors.contract import Delivery, Readable, SetsAside, Sink, SinkFeatures, TableShape
 from headwater.connectors.secrets import Secrets
@@ -38,6 +39,52 @@ GIVEN_UP_PAUSE_SECONDS_MAX = 300.0
 _T = TypeVar("_T")
 
 
+class Call(Generic[_T]):
+    """Work that was given to the event loop `there`, and its result in the running one.
+
+    How this works: `asyncio.run_coroutine_threadsafe` does the same with a future that both threads lock, and with two
+    more that follow it; each of a small number of rows then takes longer to hand over than to write.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[_T]], there: asyncio.AbstractEventLoop) -> None:
+        self._work = work
+        self._there = there
+        self._here = asyncio.get_running_loop()
+        self._task: asyncio.Task[_T] | None = None
+        self.result: asyncio.Future[_T] = self._here.create_future()
+
+    def start(self) -> None:
+        """Called there."""
+        self._task = self._there.create_task(self._contained())
+        self._task.add_done_callback(self._ended)
+
+    def cancel(self) -> None:
+        """Called here; the result may be anything."""
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            self._there.call_soon_threadsafe(self._cancel)
+
+    async def _contained(self) -> _T:
+        return await awaited(self._work())
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _ended(self, task: asyncio.Task[_T]) -> None:
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            self._here.call_soon_threadsafe(self._settle, task)
+
+    def _settle(self, task: asyncio.Task[_T]) -> None:
+        if self.result.done():
+            return
+        if task.cancelled():
+            self.result.cancel()
+        elif (error := task.exception()) is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(task.result())
+
+
 class SinkThread:
     """An event loop in a daemon thread."""
 
@@ -50,13 +97,11 @@ class SinkThread:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def begin(self, work: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
-        """Start `work` there; the result is awaited here."""
-
-        async def contained() -> _T:
-            return await awaited(work())
-
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(contained(), self._loop))
+    def begin(self, work: Callable[[], Awaitable[_T]]) -> Call[_T]:
+        """Start `work` there; its result is awaited here."""
+        call = Call(work, self._loop)
+        self._loop.call_soon_threadsafe(call.start)
+        return call
 
     def end(self) -> None:
         """Let it end; nobody waits for it."""
@@ -70,6 +115,11 @@ class SinkThread:
         finally:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
+
+
+def _set(woken: asyncio.Future[None], *_: object) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 class IsolatedSink:
@@ -90,11 +140,11 @@ class IsolatedSink:
         self._given_up = 0
         # Set when the process stops; what is running then has only so long.
         self._stop_at: float | None = None
-        self._stopping = asyncio.Event()
+        # What waits for calls.
+        self._waiting: set[asyncio.Future[None]] = set()
 
     async def open(self) -> str | None:
         self._stop_at = None
-        self._stopping.clear()
         return await self._call(self.sink.open, "opened")
 
     def check(self, delivery: Delivery) -> None:
@@ -120,17 +170,23 @@ class IsolatedSink:
     def stop_within(self, seconds: float) -> None:
         """The process stops: calls end within this time, and are given up otherwise. `open` forgets it."""
         self._stop_at = asyncio.get_running_loop().time() + seconds
-        self._stopping.set()
+        for woken in self._waiting:
+            _set(woken)
 
     async def _call(self, work: Callable[[], Awaitable[_T]], what: str) -> _T:
         if self._thread is None:
             self._thread = self._new_thread()
         thread = self._thread
-        running = thread.begin(work)
-        seconds = await self._wait(running)
-        if running.done():
+        call = thread.begin(work)
+        try:
+            seconds = await self._wait(call.result)
+        except BaseException:
+            # It continues, and nobody is interested in its result.
+            call.result.cancel()
+            raise
+        if call.result.done():
             try:
-                result = running.result()
+                result = call.result.result()
                 self._given_up = 0
                 return result
             except BaseException as error:
@@ -138,7 +194,7 @@ class IsolatedSink:
                 if clean is error:
                     raise
                 raise clean from None
-        await self._give_up(thread, running)
+        await self._give_up(thread, call)
         self._given_up += 1
         raise SinkUnavailable(
             f"{self._name}: its target has not answered for {seconds:g} s, so that it is not {what}.",
@@ -147,26 +203,38 @@ class IsolatedSink:
             back_off_seconds=min(GIVEN_UP_PAUSE_SECONDS_MAX, 0.5 * 2.0 ** min(self._given_up, 20)),
         )
 
-    async def _wait(self, running: asyncio.Future[_T]) -> float:
+    async def _wait(self, result: asyncio.Future[_T]) -> float:
         """Wait for the call as long as it may take; how long that is."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._seconds_max
-        if not self._stopping.is_set():
-            stopping = asyncio.ensure_future(self._stopping.wait())
+        began = loop.time()
+        while not result.done():
+            until = began + self._seconds_max
+            if self._stop_at is not None:
+                until = min(until, max(self._stop_at, began))
+            if loop.time() >= until:
+                return until - began
+            woken = loop.create_future()
+            wake = partial(_set, woken)
+            result.add_done_callback(wake)
+            timer = loop.call_at(until, wake)
+            self._waiting.add(woken)
             try:
-                await asyncio.wait((running, stopping), timeout=self._seconds_max, return_when=asyncio.FIRST_COMPLETED)
+                await woken
             finally:
-                stopping.cancel()
-        if self._stop_at is None or running.done():
-            return self._seconds_max
-        left = max(0.0, min(until, self._stop_at) - loop.time())
-        await asyncio.wait((running,), timeout=left)
-        return left
+                self._waiting.discard(woken)
+                timer.cancel()
+                result.remove_done_callback(wake)
+        return self._seconds_max
 
-    async def _give_up(self, thread: SinkThread, running: asyncio.Future[_T]) -> None:
+    async def _give_up(self, thread: SinkThread, call: Call[_T]) -> None:
         """Cancel the call, and begin with another thread and sink: the driver may still be in it."""
-        running.cancel()
-        await asyncio.wait((running,), timeout=CANCEL_SECONDS)
+        call.cancel()
+        ended, _ = await asyncio.wait((call.result,), timeout=CANCEL_SECONDS)
+        if not ended:
+            call.result.cancel()
+        elif not call.result.cancelled():
+            # What it raised because of that is of no interest.
+            call.result.exception()
         thread.end()
         self._thread = None
         self._hanging = [one for one in self._hanging if one.is_alive] + [thread]
