@@ -26,6 +26,8 @@ from headwater.cli.sources.named import job_of_source
 def command(*, name: str, project: Path, server: str | None, key_file: TextIO | None, yes: bool) -> None:
     """Delete the position of the source NAME: it reads everything again that its upstream still has.
 
+    With `start: newest` in its file it begins with what comes from now on instead.
+
     Without --yes only the consequences are printed, and the exit code is 2.
     """
     move(project, job_of_source(project, name), "reset", server=server, key_file=key_file, to_ms=None, yes=yes)
