@@ -74,6 +74,9 @@ def planned(project: Path) -> dict[str, Any]:
 def test_apply_makes_what_plan_shows(project: Path) -> None:
     shown = planned(project)
     assert shown["action"] == "create"
+    (statement,) = shown["statements"]
+    assert "id string NOT NULL" in statement
+    assert statement.endswith("USING iceberg PARTITIONED BY (days(at))")
     assert not (project / "var").exists()
     assert run(project, "apply", "--yes").exit_code == 0
     assert planned(project)["action"] == "none"

@@ -89,10 +89,14 @@ def alterations(change: TableChange) -> list[str]:
     return [*added, *widened]
 
 
-def creation(shape: TableShape) -> list[str]:
-    """The table that is created, in the words of SQL."""
-    columns = ", ".join(f"{one.name} {TYPES[one.type]}" for one in shape.columns)
-    return [f"CREATE TABLE {shape.name} ({columns}) USING iceberg"]
+def creation(shape: TableShape, column: str, by: str) -> list[str]:
+    """The table that is created, in the words of Spark's SQL. Raises ConfigInvalid as `partitions_of`."""
+    schema = schema_of(shape)
+    columns = [f"{one.name} {one.field_type}{' NOT NULL' if one.required else ''}" for one in schema.fields]
+    partitions = (
+        "" if partitions_of(shape, schema, column, by).is_unpartitioned() else f" PARTITIONED BY ({by}s({column}))"
+    )
+    return [f"CREATE TABLE {shape.name} ({', '.join(columns)}) USING iceberg{partitions}"]
 
 
 def complete(table: Table, shape: TableShape) -> bool:
