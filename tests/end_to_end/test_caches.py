@@ -14,8 +14,10 @@ from headwater.config import load_config
 from headwater.platform import build
 from headwater.testing.eventually import eventually
 from servers.nginx import NginxServer
+from servers.varnish import VarnishServer
 from wikimedia.project import run_files
 
+Cache = NginxServer | VarnishServer
 HOST = "en.wiki.example"
 SINK_HOST = "sink.wiki.example"
 TITLES = ("River", "Caf%C3%A9", "A%2FB%3Fc")
@@ -46,19 +48,19 @@ SCHEMA = {
 }
 
 
-def cached(nginx: NginxServer, host: str, target: str) -> str:
+def cached(cache: Cache, host: str, target: str) -> str:
     """The text of the page, which is in the cache then."""
-    nginx.page(host, target)
-    state, text = nginx.page(host, target)
+    cache.page(host, target)
+    state, text = cache.page(host, target)
     assert state == "HIT"
     return text
 
 
-async def test_an_edit_purges_its_page_and_no_other_by_a_sink_of_the_stream(nginx: NginxServer, tmp_path: Path) -> None:
+async def test_an_edit_purges_its_page_and_no_other_by_a_sink_of_the_stream(cache: Cache, tmp_path: Path) -> None:
     pages = {"River": "/wiki/River", "A/B?c é": "/wiki/A%2FB%3Fc%20%C3%A9"}
-    before = {page: cached(nginx, SINK_HOST, target) for page, target in pages.items()}
-    other = cached(nginx, SINK_HOST, "/wiki/Other"), cached(nginx, "other.wiki.example", "/wiki/River")
-    stream = STREAM.format(url=nginx.url)
+    before = {page: cached(cache, SINK_HOST, target) for page, target in pages.items()}
+    other = cached(cache, SINK_HOST, "/wiki/Other"), cached(cache, "other.wiki.example", "/wiki/River")
+    stream = STREAM.format(url=cache.url)
     files = {
         "headwater.yaml": "",
         "streams/page_change.yaml": stream,
@@ -75,7 +77,7 @@ async def test_an_edit_purges_its_page_and_no_other_by_a_sink_of_the_stream(ngin
         for page, target in pages.items():
 
             async def is_new(page: str = page, target: str = target) -> bool:
-                return (await asyncio.to_thread(nginx.page, SINK_HOST, target))[1] != before[page]
+                return (await asyncio.to_thread(cache.page, SINK_HOST, target))[1] != before[page]
 
             await eventually(is_new)
 
@@ -86,16 +88,16 @@ async def test_an_edit_purges_its_page_and_no_other_by_a_sink_of_the_stream(ngin
         assert platform.runners["sink.page_change"].runner.status.report().errors == 0
     finally:
         await platform.stop()
-    assert nginx.page(SINK_HOST, "/wiki/Other") == ("HIT", other[0])
-    assert nginx.page("other.wiki.example", "/wiki/River") == ("HIT", other[1])
+    assert cache.page(SINK_HOST, "/wiki/Other") == ("HIT", other[0])
+    assert cache.page("other.wiki.example", "/wiki/River") == ("HIT", other[1])
 
 
 @pytest.mark.parametrize("layer", ["backends", "frontends"])
-def test_the_job_purges_the_resource_of_each_event_and_no_other(layer: str, nginx: NginxServer, tmp_path: Path) -> None:
+def test_the_job_purges_the_resource_of_each_event_and_no_other(layer: str, cache: Cache, tmp_path: Path) -> None:
     host = f"{layer}.wiki.example"
     targets = [f"/wiki/{title}" for title in TITLES] + ["/w/index.php?title=River&action=history", "/"]
-    before = {target: cached(nginx, host, target) for target in targets}
-    other = cached(nginx, host, "/wiki/Other"), cached(nginx, HOST, "/wiki/River")
+    before = {target: cached(cache, host, target) for target in targets}
+    other = cached(cache, host, "/wiki/Other"), cached(cache, HOST, "/wiki/River")
     events: list[dict[str, Any]] = [
         {
             "$schema": "/resource_change/1.0.0",
@@ -108,11 +110,11 @@ def test_the_job_purges_the_resource_of_each_event_and_no_other(layer: str, ngin
         }
         for number, target in enumerate([*targets, "/wiki/Nothing"])
     ]
-    ran = run_files("cache_purge", events, tmp_path, "--set", f"{layer}={nginx.url}")
+    ran = run_files("cache_purge", events, tmp_path, "--set", f"{layer}={cache.url}")
     assert ran.errors == []
     assert [row["servers_failed"] for row in ran.outputs] == [0] * len(events)
     for target in targets:
-        state, text = nginx.page(host, target)
+        state, text = cache.page(host, target)
         assert (state, text != before[target]) == ("MISS", True), target
-    assert nginx.page(host, "/wiki/Other") == ("HIT", other[0])
-    assert nginx.page(HOST, "/wiki/River") == ("HIT", other[1])
+    assert cache.page(host, "/wiki/Other") == ("HIT", other[0])
+    assert cache.page(HOST, "/wiki/River") == ("HIT", other[1])

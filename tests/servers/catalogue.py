@@ -19,6 +19,7 @@ from servers.opensearch import ELASTICSEARCH_8, OPENSEARCH_3, OpensearchServer
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
 from servers.s3proxy import S3proxyServer
+from servers.varnish import VarnishServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ SERVERS = {
     "postgres": Entry("PostgreSQL, empty", PostgresServer),
     "redis": Entry("Redis, empty", RedisServer),
     "s3proxy": Entry("S3Proxy, an S3 on disk that checks signatures", S3proxyServer),
+    "varnish": Entry("Varnish, a cache that can be purged", VarnishServer, optional=True),
 }
 
 

@@ -31,12 +31,14 @@ from servers.postgres import PostgresServer
 from servers.redis import RedisServer
 from servers.run import Run
 from servers.s3proxy import S3proxyServer
+from servers.varnish import VarnishServer
 
 Needs = Callable[[str, object, str], None]
 
 # A test that asks for one of these, itself or through another fixture, runs against a real server.
 SERVER_FIXTURES = frozenset(
     {
+        "cache",
         "cassandra",
         "clickhouse_url",
         "hdfs",
@@ -47,7 +49,6 @@ SERVER_FIXTURES = frozenset(
         "kafka_server",
         "mariadb",
         "moto",
-        "nginx",
         "opensearch",
         "postgres",
         "redis_server",
@@ -211,11 +212,11 @@ def s3proxy(server_session: ServerSession) -> S3proxyServer:
     return server
 
 
-@pytest.fixture(scope="session")
-def nginx(server_session: ServerSession) -> NginxServer:
-    """A cache, shared by the session: leave it running. Use a host for each test."""
-    server = server_session.server("nginx", requirement="nginx")
-    assert isinstance(server, NginxServer)
+@pytest.fixture(scope="session", params=["nginx", "varnish"])
+def cache(server_session: ServerSession, request: pytest.FixtureRequest) -> NginxServer | VarnishServer:
+    """A cache of each kind, shared by the session: leave it running. Use a host for each test."""
+    server = server_session.server(request.param, requirement=request.param)
+    assert isinstance(server, NginxServer | VarnishServer)
     return server
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from servers.cached_pages import await_pages, page_of
 from servers.failure import ServerError
 from servers.places import LOOPBACK, free_ports
-from servers.processes import POLL_SECONDS, ServerProcess
+from servers.processes import ServerProcess
 from servers.run import Run
 from servers.sql import missing_program
 
 # The module comes in a package of its own.
 MODULE = "ngx_http_cache_purge_module.so"
 MODULE_FOLDERS = (Path("/usr/lib/nginx/modules"), Path("/usr/lib64/nginx/modules"))
-READY_SECONDS = 30.0
 # One process, so that it ends with its parent. A purge has a location of its own: in the location of the pages, as the
 # module's documentation has it, it ends the process with a segmentation fault.
 CONFIGURATION = """
@@ -98,7 +96,7 @@ class NginxServer:
         command = [_program() or "nginx", "-c", str(self._configuration), "-e", "stderr"]
         self._process = self._run.spawn("nginx", [*command, "-p", str(self._configuration.parent)])
         try:
-            self._await(self._process)
+            await_pages(self.port, self._process)
         except BaseException:
             self.stop()
             raise
@@ -110,25 +108,7 @@ class NginxServer:
 
     def page(self, host: str, target: str) -> tuple[str, str]:
         """Get a page: whether it was cached, `HIT` or `MISS`, and its text."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
-        try:
-            connection.request("GET", target, headers={"Host": host})
-            answer = connection.getresponse()
-            return answer.headers["X-Cache"], answer.read().decode()
-        finally:
-            connection.close()
-
-    def _await(self, process: ServerProcess) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            try:
-                self.page("ready.example", f"/{time.monotonic_ns()}")
-            except OSError:
-                if not process.is_alive() or time.monotonic() > deadline:
-                    raise ServerError(f"nginx did not get ready.{process.tail()}") from None
-                time.sleep(POLL_SECONDS)
-            else:
-                return
+        return page_of(self.port, host, target)
 
 
 def _program() -> str | None:
