@@ -127,7 +127,7 @@ async def test_events_are_given_and_only_tables_are_shown(project: Path) -> None
     [
         (["plan"], 2, "+ create sink.edit.error"),
         (["check"], 0, ""),
-        (["job", "list"], 0, "sink.edit"),
+        (["job", "list"], 0, "edit → files edit"),
         (["job", "show", "sink.edit"], 0, "events, by files"),
         (["sql", "--tables"], 0, "edits"),
         (
@@ -141,3 +141,23 @@ def test_commands_work_with_a_sink_of_events(project: Path, words: list[str], co
     result = CliRunner().invoke(main, [*words, "--project", str(project)])
     assert says in result.output
     assert result.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("written", "mistaken", "says", "hint"),
+    [
+        ("key: page", "key: pag", "its key has pag, which no version of edit declares", "Did you mean page?"),
+        ("version: rev", "version: revv", "its version is revv", "Did you mean rev?"),
+        ("{kind: delete}", "{knd: delete}", "its `delete_when` has knd", "Did you mean kind?"),
+        ("key: page", "key: [page, meta.idd]", "its key has meta.idd", ""),
+    ],
+)
+def test_a_path_that_no_schema_declares_is_found_before_anything_starts(
+    project: Path, written: str, mistaken: str, says: str, hint: str
+) -> None:
+    file = project / "streams/edit.yaml"
+    file.write_text(file.read_text().replace(written, mistaken))
+    result = CliRunner().invoke(main, ["check", "--project", str(project)])
+    assert result.exit_code == 1
+    assert says in result.output
+    assert hint in result.output

@@ -1,12 +1,10 @@
 """Changes of pages with the content of the revision, which producers do not send."""
 
-import time
 from typing import Any
 
 from headwater.jobs import Await, Context, Dedupe, Each, Job, Retry, ToStream
-from headwater.times import time_ms
 
-from ..content import pages
+from ..content import ages, pages
 
 
 async def with_content(event: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -17,7 +15,7 @@ async def with_content(event: dict[str, Any], context: Context) -> dict[str, Any
     domain = pages.field(event["meta"], "domain", str)
     sha1 = revision.get("rev_sha1")
     found = await context.http.mediawiki.revision(
-        domain, revision["rev_id"], age=age_seconds(event, context), sha1=sha1 if isinstance(sha1, str) else None
+        domain, revision["rev_id"], age=ages.age_seconds(event, context), sha1=sha1 if isinstance(sha1, str) else None
     )
     slots = {role: dict(slot) for role, slot in (revision.get("content_slots") or {}).items()}
     for role, slot in found.slots.items():
@@ -25,15 +23,6 @@ async def with_content(event: dict[str, Any], context: Context) -> dict[str, Any
             known = slots.setdefault(role, _described(role, slot))
             known["content_body"] = slot.content
     return {**event, "revision": {**revision, "content_slots": slots}}
-
-
-def age_seconds(event: dict[str, Any], context: Context) -> float:
-    """How long ago the event was received: a replica of a wiki may not have a young revision yet."""
-    if context.scope.processing_ms is not None:
-        return context.age
-    # Over history the clock of the job stands where the events are, but replicas lag behind the present.
-    received = time_ms(event["meta"]["dt"]) or 0
-    return max(0.0, time.time() - received / 1000)
 
 
 def _described(role: str, slot: Any) -> dict[str, Any]:

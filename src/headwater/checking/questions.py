@@ -101,6 +101,12 @@ QUESTIONS: Sequence[Question] = (
         settings.strangers_are_kept_out,
     ),
     Question(
+        "sink-path-undeclared",
+        Severity.ERROR,
+        "The key, the version or `delete_when` of a sink names a field that no schema of its stream declares.",
+        sinks.paths_are_declared,
+    ),
+    Question(
         "sink-file-impossible",
         Severity.ERROR,
         "The file that a sink is to fill is a directory, or cannot be made.",

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from headwater.checking.jobs import about_job
+from headwater.checking.jobs import about_job, undeclared
 from headwater.checking.places import why_not_made
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.checking.settings import own_places
 from headwater.connectors.registry import SUFFIXES
 from headwater.jobs.job import Job
+
+
+def paths_are_declared(project: Project) -> Iterator[Problem]:
+    """The key and the version of each sink, and what says which events delete, are fields that a schema declares."""
+    for job in project.jobs:
+        writes = job.writes()
+        if writes.sink is None or writes.target is None:
+            continue
+        deleting = [path for path, _ in writes.target.delete_when]
+        yield from _undeclared(project, job, deleting, "its `delete_when` has {}")
+        if writes.events is not None:
+            yield from _undeclared(project, job, writes.events.key, "its key has {}")
+            yield from _undeclared(project, job, filter(None, (writes.events.version,)), "its version is {}")
+
+
+def _undeclared(project: Project, job: Job, paths: Iterable[str], what: str) -> Iterator[Problem]:
+    for path in paths:
+        yield from undeclared(project, job, path, what.format(path))
 
 
 def files_can_be_made(project: Project) -> Iterator[Problem]:

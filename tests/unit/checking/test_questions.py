@@ -156,6 +156,8 @@ BROKEN = [
            "streams/odd.yaml", 4, "text"),
     Broken("table-column-type", _sink("{connector: sqlite, path: x.db, columns: {whole: text}}"),
            "streams/odd.yaml", 4, "integer"),
+    Broken("sink-path-undeclared", _sink("{connector: jsonl, location: var/files, key: tixt}"),
+           "streams/odd.yaml", 4, "text"),
     Broken("sink-file-impossible", _sink("{connector: sqlite, path: streams, columns: {text: text}}"),
            "streams/odd.yaml", 4, "directory"),
     Broken("sink-file-impossible", _sink("{connector: sqlite, path: README.md/x.db, columns: {text: text}}"),

@@ -31,6 +31,8 @@ def command(*, project: Path, server: str | None, key_file: TextIO | None, as_js
         writes, measures = job.writes(), found.measures.get(job.name)
         request = found.requests.get(job.name)
         table = () if writes.table_name is None else (f"table {writes.table_name}",)
+        if writes.events is not None and writes.sink is not None:
+            table = (f"{writes.sink.spec.name} {writes.events.name}",)
         inputs = job.reads() if job.input is None else (f"{job.input.spec.name} {job.input.name}",)
         made: dict[str, Any] = {
             "name": job.name,
