@@ -106,15 +106,36 @@ class Iceberg:
         return int(catalog.load_table(f"headwater.{table}").scan().count())
 
 
-Target = Postgres | Duckdb | Iceberg
+class Parquet:
+    """A new directory of files for each load."""
+
+    name = "parquet"
+
+    def clear(self, folder: Path) -> str:
+        """Remove the files; the place of the next ones."""
+        shutil.rmtree(folder / "files", ignore_errors=True)
+        return str(folder / "files")
+
+    def count(self, place: str, table: str) -> int:
+        """The rows of all files in the directory of a table."""
+        import pyarrow.parquet
+
+        files = (Path(place) / table.replace(".", "/")).glob("*.parquet")
+        return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
+
+
+Target = Postgres | Duckdb | Iceberg | Parquet
 
 
 def main() -> int:
     """Print a table of all engines, targets and modes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", help="the connection string of a PostgreSQL to fill; without it only DuckDB is")
-    parser.add_argument("--dlt", help="the Python of an environment with dlt[postgres,duckdb], pyarrow and orjson")
+    parser.add_argument(
+        "--dlt", help="the Python of an environment with dlt[postgres,duckdb,filesystem], pyarrow and orjson"
+    )
     parser.add_argument("--iceberg", action="store_true", help="fill Iceberg tables, too, beside PyIceberg alone")
+    parser.add_argument("--targets", default="postgres,duckdb,parquet,iceberg", help="only these")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=40_000, help="of the larger load; the smaller one has a tenth")
     options = parser.parse_args()
@@ -122,16 +143,18 @@ def main() -> int:
     dlt = {"dlt": (options.dlt, "dlt_load.py", "bench.events")} if options.dlt else {}
     # Its `upsert` takes minutes for so many keys.
     alone = {"PyIceberg": (sys.executable, "pyiceberg_load.py", "events")}
-    targets: list[Target] = [Duckdb()]
+    targets: list[Target] = [Duckdb(), Parquet()]
     if options.postgres:
         targets.insert(0, Postgres(options.postgres))
     if options.iceberg:
         targets.append(Iceberg())
+    targets = [target for target in targets if target.name in options.targets.split(",")]
     costs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
             for target in targets:
-                for mode in MODES:
+                # Files are only added to.
+                for mode in MODES[:1] if isinstance(target, Parquet) else MODES:
                     others = dlt if not isinstance(target, Iceberg) else alone if mode == "append" else {}
                     for engine, how in (headwater | others).items():
                         figures.progress(f"round {number + 1}: {engine}, {target.name}, {mode}")

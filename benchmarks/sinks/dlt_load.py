@@ -1,6 +1,7 @@
 """Loads a file of events with dlt: `TARGET MODE FILE PLACE`; prints the times that it took.
 
-The format of its files is the fastest one of each target: CSV, which it copies, for PostgreSQL, and Parquet for DuckDB.
+The format of its files is the fastest one of each target: CSV, which it copies, for PostgreSQL, and Parquet for DuckDB
+and for the target `parquet`, a directory.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def main() -> None:
         yield from sink_events.batches(Path(file))
 
     started = (_cpu(), time.perf_counter())
-    destination = dlt.destinations.postgres(place) if target == "postgres" else dlt.destinations.duckdb(place)
+    destination = {
+        "postgres": lambda: dlt.destinations.postgres(place),
+        "duckdb": lambda: dlt.destinations.duckdb(place),
+        "parquet": lambda: dlt.destinations.filesystem(f"file://{place}"),
+    }[target]()
     pipeline = dlt.pipeline("bench", destination=destination, dataset_name="bench", pipelines_dir=f"{file}.pipelines")
     pipeline.run(events(), loader_file_format="csv" if target == "postgres" else "parquet")
     print(json.dumps({"cpu": _cpu() - started[0], "wall": time.perf_counter() - started[1]}))

@@ -32,6 +32,8 @@ def options(target: str, place: str) -> dict[str, Any]:
     match target:
         case "postgres":
             return {"dsn": place}
+        case "parquet":
+            return {"location": place}
         case "iceberg":
             return {"catalog": {"type": "sql", "uri": f"sqlite:///{place}/catalog.db", "warehouse": place}}
         case _:

@@ -15,6 +15,7 @@ from headwater.connectors.lake.formats import UNFIT, Format
 from headwater.connectors.lake.layout import day_place, time_at
 from headwater.connectors.lake.storage import StorageOptions, file_system
 from headwater.connectors.lake.writer import Commit, TableWriter
+from headwater.connectors.rows import CHECKED_MAX
 from headwater.connectors.spec import BatchDefaults
 from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.settings import REQUIRED, setting
@@ -76,13 +77,16 @@ class FileSink:
         self._writer: TableWriter | None = None
         self._format: Format | None = None
         self._facts: dict[str, Any] = {}
+        # What was checked is mostly written next. By the identity of the delivery, which is kept with it.
+        self._checked: dict[int, tuple[Delivery, str, Mapping[str, Any]]] = {}
 
     async def open(self) -> str | None:
         return await asyncio.to_thread(self._open)
 
     def check(self, delivery: Delivery) -> None:
-        self._place(delivery)
-        self._form.row(delivery)
+        found = self._read(delivery)
+        if len(self._checked) < CHECKED_MAX:
+            self._checked[id(delivery)] = found
 
     async def write(self, deliveries: Sequence[Delivery], token: str) -> None:
         await asyncio.to_thread(self._write, deliveries, token)
@@ -107,11 +111,13 @@ class FileSink:
         head = writer.begin(token)
         if head is not None and head.token == token:
             return
+        checked, self._checked = self._checked, {}
         rows: dict[str, list[Mapping[str, Any]]] = {}
         rejected: dict[int, Exception] = {}
         for index, delivery in enumerate(deliveries):
             try:
-                rows.setdefault(self._place(delivery), []).append(self._form.row(delivery))
+                _, place, row = checked.get(id(delivery)) or self._read(delivery)
+                rows.setdefault(place, []).append(row)
             except EventMalformed as error:
                 rejected[index] = error
         if rejected:
@@ -123,6 +129,10 @@ class FileSink:
             if not rejected:
                 raise
             raise WriteIncomplete(rejected=rejected) from None
+
+    def _read(self, delivery: Delivery) -> tuple[Delivery, str, Mapping[str, Any]]:
+        """An event, its partition and its row. Raises EventMalformed."""
+        return delivery, self._place(delivery), self._form.row(delivery)
 
     def _unfit(self, deliveries: Sequence[Delivery]) -> dict[int, Exception]:
         """The events that the format does not take, by their index."""
