@@ -59,7 +59,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "export-declarations.md": 1,
         "fill-a-table.md": 6,
         "import-stream-configuration.md": 1,
-        "ingest-into-a-lake.md": 4,
+        "ingest-into-a-lake.md": 5,
         "keep-a-table.md": 2,
         "manage-schemas.md": 1,
         "monitor-streams.md": 4,
