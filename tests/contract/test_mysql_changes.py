@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import threading
 from typing import Any
 
 import pytest
@@ -177,6 +179,35 @@ async def test_a_snapshot_is_resumed_without_what_came_later(database: MariaData
         assert read == [one for one in ids[number + 1 :] if one not in gone]
         changes = [delivery.value["changelog_kind"] for delivery, _, phase in rest if phase == "stream"]
         assert changes == ["update", "delete", "delete", "insert"]
+    await source.close()
+
+
+async def test_a_snapshot_is_resumed_while_rows_are_changed(database: MariaDatabase) -> None:
+    database.run(ORDERS, *(f"INSERT INTO orders VALUES ({number}, 'x', 1)" for number in range(300)))
+    source = database.source(tables=tables(database))
+    await source.open(None)
+    batch = await source.read(deliveries_max=100, wait_seconds=1.0)
+    await source.close()
+    ended = threading.Event()
+
+    def change() -> None:
+        for number in itertools.count():
+            if ended.is_set():
+                return
+            database.run(f"UPDATE orders SET total = {number} WHERE id = {number % 300}")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(5):
+            await source.open(batch.token)
+    finally:
+        ended.set()
+        thread.join()
+    found = [delivery.value for delivery, _ in await read_all(source)]
+    assert {event["id"] for event in found} >= set(range(100, 300))
+    ((expected,),) = database.run("SELECT max(total) FROM orders")
+    assert max(event["total"] for event in found) == expected
     await source.close()
 
 

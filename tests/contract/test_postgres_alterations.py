@@ -357,3 +357,40 @@ async def test_a_column_does_not_replace_what_belongs_to_the_event(database: Dat
     database.run(f'CREATE TABLE orders (id int PRIMARY KEY, "{column}" jsonb)')
     with pytest.raises(ConfigInvalid, match="fields"):
         database.source(tables={"public.orders": {"stream": "o", "columns": ["id", column]}})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"columns": ["id", "totl"]}, 'no column totl .*Did you mean "total"'),
+        ({"fields": {"order_id": "id", "name": "{custmer}"}}, "no column custmer"),
+        ({"columns": ["id", "total"], "drop_when": "totals = 1"}, "no column totals"),
+        ({"columns": ["id", "total"], "withhold": [{"columns": "total", "when": "flag & 1"}]}, "no column flag"),
+    ],
+)
+async def test_a_column_that_is_not_there_is_named_at_the_first_start(
+    database: Database, table: dict[str, Any], message: str
+) -> None:
+    database.run(ORDERS)
+    source = database.source(tables={"public.orders": {"stream": "o", **table}})
+    with pytest.raises(SourceRefused, match=f"(?s){message}"):
+        await source.open(None)
+    assert database.run("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", (database.slot,)) == []
+
+
+async def test_a_condition_on_a_column_that_was_dropped_withholds_every_row(database: Database) -> None:
+    create = "CREATE TABLE orders (id int PRIMARY KEY, total int, flags int NOT NULL)"
+    rules = {"columns": ["id", "total"], "drop_when": "flags & 1"}
+    source = await streaming(database, create, {"public.orders": {"stream": "o", **rules}})
+    token = (await source.read(deliveries_max=1, wait_seconds=0.0)).token
+    await source.close()
+    database.run("INSERT INTO orders VALUES (1, 1, 0), (2, 2, 1)")
+    database.run("ALTER TABLE orders DROP flags")
+    database.run("INSERT INTO orders VALUES (3, 3)")
+    await source.open(token)
+    assert [without(one) for one in await values(source)] == [
+        {"changelog_kind": "insert", "id": 1, "total": 1},
+        {"changelog_kind": "delete", "id": 2},
+        {"changelog_kind": "delete", "id": 3},
+    ]
+    await source.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from servers.failure import ServerError
@@ -29,7 +30,10 @@ class MariadbServer:
 
     name: str = "mariadb"
     port: int = 0
+    # 2: what was committed survives `kill`.
+    flush_log_at_commit: int = 0
     _process: ServerProcess | None = None
+    _launch: Callable[[], ServerProcess] | None = None
 
     def missing(self) -> str | None:
         packages = "mariadb-server-core and mariadb-client-core"
@@ -50,18 +54,37 @@ class MariadbServer:
         (self.port,) = free_ports(1)
         command = [_find("mariadbd") or "mariadbd", "--no-defaults", data, user, f"--port={self.port}"]
         command += [f"--bind-address={LOOPBACK}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
-        command += ["--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
+        command += [
+            "--skip-name-resolve",
+            f"--innodb-flush-log-at-trx-commit={self.flush_log_at_commit}",
+            "--innodb-buffer-pool-size=32M",
+        ]
         # With a log of the changes of rows, from which global transaction ids and names of columns can be read.
         command += [f"--log-bin={folder / 'binlog'}", "--server-id=1", "--binlog-format=ROW", "--gtid-strict-mode=ON"]
         command += ["--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--sync-binlog=0"]
-        self._process = run.spawn("mariadb", command, folder=folder)
+        self._launch = lambda: run.spawn("mariadb", command, folder=folder)
+        self.start_again()
         try:
-            self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)
             run_sql(self._client(), "CREATE DATABASE test")
         except BaseException:
             self.stop()
             raise
         return f"{LOOPBACK}:{self.port}"
+
+    def start_again(self) -> None:
+        """Start it on the data that it has, such as after `kill`."""
+        assert self._launch is not None
+        self._process = self._launch()
+        try:
+            self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """End it as a machine does that fails."""
+        if self._process is not None:
+            self._process.end()
 
     def stop(self) -> None:
         if self._process is not None:

@@ -6,6 +6,8 @@ import os
 import pwd
 import re
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,7 @@ class PostgresServer:
     name: str = "postgres"
     port: int = 0
     _process: ServerProcess | None = None
+    _launch: Callable[[], ServerProcess] | None = None
 
     def missing(self) -> str | None:
         return missing_program({program: _find(program) for program in PROGRAMS}, "postgresql")
@@ -63,13 +66,31 @@ class PostgresServer:
         command = [_find("postgres") or "postgres", "-D", data, "-h", LOOPBACK, "-p", str(self.port), "-k", str(folder)]
         for setting in ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "wal_level=logical"):
             command += ["-c", setting]
-        self._process = run.spawn("postgres", command, folder=folder, user=user)
-        try:
-            self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
+        self._launch = lambda: run.spawn("postgres", command, folder=folder, user=user)
+        self.start_again()
         return f"{LOOPBACK}:{self.port}"
+
+    def start_again(self) -> None:
+        """Start it on the data that it has, such as after `kill`."""
+        assert self._launch is not None
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            self._process = self._launch()
+            try:
+                self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)
+            except BaseException as error:
+                self.stop()
+                # Until its last processes have noticed that it was killed, they have its memory.
+                if isinstance(error, ServerError) and "still in use" in str(error) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                raise
+            return
+
+    def kill(self) -> None:
+        """End it as a machine does that fails."""
+        if self._process is not None:
+            self._process.end()
 
     def stop(self) -> None:
         # Asked first: killed, it leaves its shared memory behind.

@@ -92,6 +92,25 @@ def test_a_deletion_has_nothing_but_the_key() -> None:
     assert shown({**ROW, "flags": 0}, "delete") == ("delete", {"id": 7})
 
 
+@pytest.mark.parametrize(
+    ("row", "visible"),
+    [
+        ({"flags": 0, "size": 1, "author": 2}, ["size", "author"]),
+        ({"flags": 1, "size": 1, "author": 2}, ["author"]),
+        ({"flags": 5, "size": 1, "author": 2}, []),
+        ({"flags": 0, "size": None, "author": 2}, ["size", "author"]),
+        ({"flags": 8, "size": 1, "author": 2}, []),
+        ({"flags": None, "size": 1, "author": 2}, []),
+        ({"size": 1, "author": 2}, []),
+        ({"flags": 0, "size": 1, "author": 2, "address": "192.0.2.1", "secret": 3}, ["size", "author"]),
+    ],
+)
+def test_values_of_a_row_that_may_be_shown(row: dict[str, Any], visible: list[str]) -> None:
+    made = rules(drop_when="flags & 8")
+    assert made.tested == {"flags"}
+    assert made.visible([name for name in row if name != "flags"], row) == visible
+
+
 def test_a_row_without_its_key_is_withheld() -> None:
     assert shown({"flags": 0}) is None
     assert shown({"flags": 0}, "delete") is None

@@ -80,6 +80,14 @@ class Changes:
             case _:
                 pass
 
+    def includes(self, end: Gtids) -> bool:
+        """Whether everything up to `end` was read."""
+        return self.has_begun(end) if self._is_statement and self._current else _reach(self._done, end)
+
+    def has_begun(self, end: Gtids) -> bool:
+        """Whether the last transaction of `end` has begun at least."""
+        return _reach(self._done | read_gtids(self._current), end)
+
     def _end(self) -> Iterator[Step[Place]]:
         if self._current:
             self._done |= read_gtids(self._current)
@@ -198,6 +206,10 @@ class Changes:
                 case _:
                     row[name] = None
         return row, missing
+
+
+def _reach(gtids: Gtids, end: Gtids) -> bool:
+    return all(gtids.get(domain, (0, 0))[1] >= number for domain, (_, number) in end.items())
 
 
 def _repaired(value: timedelta) -> timedelta:
@@ -395,10 +407,18 @@ class Following:
             self._loop.call_soon_threadsafe(self._arrived.set)
 
 
-def changed_keys(log: Log, changes: Changes, tables: Mapping[str, Table], count_max: int) -> set[tuple[str, Any]]:
-    """Table and primary key of each row that was changed up to the end of the log; empty if there are too many."""
+def changed_keys(
+    log: Log, changes: Changes, tables: Mapping[str, Table], end: Gtids, count_max: int
+) -> set[tuple[str, Any]]:
+    """Table and primary key of each row that was changed by the transactions up to `end`; empty if there are too many.
+
+    The log is followed: a server that is asked for no more than it has may close the connection before all has arrived.
+    """
     found: set[tuple[str, Any]] = set()
-    while (event := log.next()) is not None:
+    while not changes.includes(end):
+        event = log.next()
+        if event is None or (isinstance(event, HeartbeatLogEvent) and changes.has_begun(end)):
+            break
         for step in changes.of(event):
             change = step.change
             if change is None:

@@ -18,7 +18,7 @@ from headwater.connectors.sources.mysql_cdc.binlog import Changes, Following, Lo
 from headwater.connectors.sources.mysql_cdc.options import MysqlCdcOptions, server_id_of, tables_of
 from headwater.connectors.sources.mysql_cdc.server import Address, Table
 from headwater.connectors.sources.mysql_cdc.snapshot import CHANGED_MAX, Snapshot
-from headwater.connectors.sources.mysql_cdc.token import Place
+from headwater.connectors.sources.mysql_cdc.token import Place, read_gtids
 
 FEATURES = SourceFeatures(snapshot=True)
 # How often it is checked that the tables are still there.
@@ -79,10 +79,13 @@ class MysqlCdc(RowChangeSource[Place]):
         return snapshot
 
     def _changed_since(self, place: Place) -> set[tuple[str, Any]]:
-        log = self._log(place, follow=False)
+        ((end,),) = server.rows(self._connection, "SELECT @@gtid_binlog_pos")
+        changes = Changes(Place(place.gtids), self._tables, {}, self._described)
+        if changes.includes(read_gtids(end)):
+            return set()
+        log = self._log(place, follow=True)
         try:
-            changes = Changes(Place(place.gtids), self._tables, {}, self._described)
-            return changed_keys(log, changes, self._tables, CHANGED_MAX)
+            return changed_keys(log, changes, self._tables, read_gtids(end), CHANGED_MAX)
         finally:
             log.close()
 
