@@ -84,3 +84,26 @@ def test_what_the_status_of_an_image_is(
 def test_an_opinion_that_contradicts_itself_is_kept_and_marked(tmp_path: Path) -> None:
     ran = run_files("image_suggestions_feedback", [opinion(1, accepted=True, rejected=True)], tmp_path)
     assert [row["is_contradictory"] for row in ran.outputs] == [True]
+
+
+def test_an_accepted_image_clears_the_tags_of_its_page_in_the_search_index(tmp_path: Path) -> None:
+    events = [
+        opinion(1, rejected=True),
+        opinion(2, accepted=True, rejected=True),
+        opinion(3),
+        opinion(4, accepted=True),
+        opinion(4, accepted=True),
+    ]
+    ran = run_files("image_suggestions_tags", events, tmp_path)
+    assert ran.errors == []
+    (found,) = ran.outputs
+    assert (found["wiki_id"], found["page"], found["dt"]) == ("examplewiki", {"page_id": 7}, "2026-01-31T12:00:04Z")
+    assert found["weighted_tags"] == {"clear": ["recommendation.image"]}
+
+
+@requires_fixtures(FIXTURES)
+def test_each_accepted_opinion_of_the_sample_clears_tags(tmp_path: Path) -> None:
+    ran = run_files("image_suggestions_tags", at_least_one(read(SAMPLE)), tmp_path)
+    accepted = [row for row in at_least_one(read(ROWS)) if row["is_accepted"] and not row["is_rejected"]]
+    pages = sorted((row["wiki"], row["page_id"], row["dt"]) for row in accepted)
+    assert sorted((one["wiki_id"], one["page"]["page_id"], one["dt"]) for one in ran.outputs) == pages

@@ -20,7 +20,13 @@ JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
-    *("image_suggestions_feedback", "image_suggestions_status", "search_update", "search_update_each"),
+    *(
+        "image_suggestions_feedback",
+        "image_suggestions_status",
+        "image_suggestions_tags",
+        "search_update",
+        "search_update_each",
+    ),
     "change_propagation_rules",
 )
 TEXTS = (

@@ -9,6 +9,8 @@ from headwater.times import time_us
 from ..content import pages
 
 SOURCE = "mediawiki.image_suggestions_feedback"
+# The prefix of the tags by which a search index finds pages with suggestions of images.
+SUGGESTION_TAGS = "recommendation.image"
 OPTIONAL = ("origin_wiki", "user_id", "rejection_reasons")
 
 
@@ -40,6 +42,19 @@ def status_of(opinion: Mapping[str, Any]) -> str | None:
     if opinion["is_accepted"]:
         return "contradictory" if opinion["is_rejected"] else "accepted"
     return "rejected" if opinion["is_rejected"] else None
+
+
+def cleared(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
+    """What a search index has to clear: a page with an image that was accepted needs no suggestion."""
+    if status_of(event) != "accepted":
+        return None
+    return {
+        "dt": event["dt"],
+        "wiki_id": event["wiki"],
+        "page": {"page_id": event["page_id"]},
+        "rev_based": False,
+        "weighted_tags": {"clear": [SUGGESTION_TAGS]},
+    }
 
 
 def image(event: Mapping[str, Any], context: Context) -> list[Any]:
@@ -76,4 +91,11 @@ image_suggestions_status = Job(
     steps=(Each("checked", checked), Dedupe().step("dedupe"), PerKey("newest", image, newest)),
     output=ToStream("mediawiki.image_suggestions.status.v1", "1.0.0"),
     summary="The last opinion about each image of a page.",
+)
+image_suggestions_tags = Job(
+    "image_suggestions_tags",
+    (SOURCE,),
+    steps=(Each("checked", checked), Dedupe().step("dedupe"), Each("cleared", cleared)),
+    output=ToStream("cirrussearch.page_weighted_tags_change.v1", "1.0.0"),
+    summary="Clears the tags of pages that got an image which was suggested.",
 )
