@@ -1,4 +1,4 @@
-"""Rows into tables by Headwater, by dlt and by PyIceberg: processor time of the client and time, per row.
+"""Rows into tables by Headwater, by dlt, PyIceberg and opensearch-py: processor time of the client and time, per row.
 
 How this works: both read the same file of events of 1 KB, in a process and an environment of their own (`--dlt
 PYTHON`), and fill a new table, either a row per event or the newest row of each key (each key comes twice). Each load
@@ -124,7 +124,35 @@ class Parquet:
         return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
 
 
-Target = Postgres | Duckdb | Iceberg | Parquet
+class Opensearch:
+    """A new index for each load, with the mapping of Headwater's sink whichever engine fills it."""
+
+    name = "opensearch"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def clear(self, folder: Path) -> str:
+        """Remove the index, and create it empty."""
+        import opensearchpy
+
+        with opensearchpy.OpenSearch([self._url]) as client:
+            client.indices.delete(index="events", ignore_unavailable=True)
+        nothing = folder / "nothing.jsonl"
+        nothing.touch()
+        load(sys.executable, "headwater_load.py", (self.name, "append", str(nothing), self._url), folder)
+        return self._url
+
+    def count(self, place: str, table: str) -> int:
+        """The documents of an index."""
+        import opensearchpy
+
+        with opensearchpy.OpenSearch([place], timeout=60) as client:
+            client.indices.refresh(index=table)
+            return int(client.count(index=table)["count"])
+
+
+Target = Postgres | Duckdb | Iceberg | Parquet | Opensearch
 
 
 def main() -> int:
@@ -135,7 +163,10 @@ def main() -> int:
         "--dlt", help="the Python of an environment with dlt[postgres,duckdb,filesystem], pyarrow and orjson"
     )
     parser.add_argument("--iceberg", action="store_true", help="fill Iceberg tables, too, beside PyIceberg alone")
-    parser.add_argument("--targets", default="postgres,duckdb,parquet,iceberg", help="only these")
+    parser.add_argument("--targets", default="postgres,duckdb,parquet,iceberg,opensearch", help="only these")
+    parser.add_argument(
+        "--opensearch", help="the URL of an OpenSearch to fill, beside the bulk helper of opensearch-py"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=40_000, help="of the larger load; the smaller one has a tenth")
     options = parser.parse_args()
@@ -143,11 +174,14 @@ def main() -> int:
     dlt = {"dlt": (options.dlt, "dlt_load.py", "bench.events")} if options.dlt else {}
     # Its `upsert` takes minutes for so many keys.
     alone = {"PyIceberg": (sys.executable, "pyiceberg_load.py", "events")}
+    bulk = {"opensearch-py": (sys.executable, "opensearch_load.py", "events")}
     targets: list[Target] = [Duckdb(), Parquet()]
     if options.postgres:
         targets.insert(0, Postgres(options.postgres))
     if options.iceberg:
         targets.append(Iceberg())
+    if options.opensearch:
+        targets.append(Opensearch(options.opensearch))
     targets = [target for target in targets if target.name in options.targets.split(",")]
     costs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +189,11 @@ def main() -> int:
             for target in targets:
                 # Files are only added to.
                 for mode in MODES[:1] if isinstance(target, Parquet) else MODES:
-                    others = dlt if not isinstance(target, Iceberg) else alone if mode == "append" else {}
+                    others = dlt
+                    if isinstance(target, Iceberg):
+                        others = alone if mode == "append" else {}
+                    elif isinstance(target, Opensearch):
+                        others = bulk
                     for engine, how in (headwater | others).items():
                         figures.progress(f"round {number + 1}: {engine}, {target.name}, {mode}")
                         cost = _cost(Path(folder), target, mode, how, options.rows)

@@ -34,6 +34,8 @@ def options(target: str, place: str) -> dict[str, Any]:
             return {"dsn": place}
         case "parquet":
             return {"location": place}
+        case "opensearch":
+            return {"url": place}
         case "iceberg":
             return {"catalog": {"type": "sql", "uri": f"sqlite:///{place}/catalog.db", "warehouse": place}}
         case _:

@@ -128,6 +128,8 @@ class OpensearchSink:
         self._options = options
         self._key_at = [shape.column_names.index(name) for name in shape.key]
         self._rows = RowReader(shape, self._check_version)
+        self._names = shape.column_names
+        self._has_json = any(column.type == "json" for column in shape.columns)
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
         self._client: opensearchpy.AsyncOpenSearch | None = None
         self._reader: opensearchpy.OpenSearch | None = None
@@ -258,6 +260,9 @@ class OpensearchSink:
 
     def _document(self, values: Sequence[Any]) -> bytes:
         """The row as a JSON object; `json` columns are JSON already. Absent values are left out."""
+        if not self._has_json:
+            named = zip(self._names, values, strict=True)
+            return encode_json({name: value for name, value in named if value is not None})
         fields = [
             encode_json(column.name) + b":" + (value.encode() if column.type == "json" else encode_json(value))
             for column, value in zip(self.shape.columns, values, strict=True)
