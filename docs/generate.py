@@ -214,7 +214,8 @@ of the sink:
 | `discard_value` | its values are left out | values that do not fit are left out | the same |
 
 A field that is no longer in the schema keeps its column; new rows have no value there. A column that can hold the new
-values stays as it is: JSON holds all, text holds times.
+values stays as it is: JSON holds all, text holds times. SQLite and DuckDB have one type for text and JSON: there a
+column is text, and stays so, where it has values that are no JSON.
 
 A *frozen* sink writes nothing, and nothing is lost: its events stay in the log, and its position where it is. Other
 sinks continue. `/readyz`, the console, the page `/monitoring` and `headwater_sink_frozen` show it, with the reason and

@@ -58,14 +58,21 @@ def dereferenced(value: Any, where: str, environment: Mapping[str, str], directo
         return value
     kind, target = found.groups()
     if kind == "env":
-        if target not in environment:
-            raise ConfigInvalid(f"{where} is read from the environment variable {target}, which is not set.")
-        return environment[target]
-    try:
-        return (directory / target).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigInvalid(f"{where} is read from {directory / target}, which cannot be read: {why}.") from None
+        place, text = f"the environment variable {target}", environment.get(target)
+        hint = f"Set {target} where the command is run."
+        if text is None:
+            raise ConfigInvalid(f"{where} is read from {place}, which is not set.", hint=hint)
+    else:
+        place, hint = str(directory / target), "Write the value into this file, or name another."
+        try:
+            text = (directory / target).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigInvalid(f"{where} is read from {place}, which cannot be read: {why}.", hint=hint) from None
+    if not text.strip():
+        raise ConfigInvalid(f"{where} is read from {place}, which is empty.", hint=hint)
+    # The end of the line that editors and `echo` write is not meant.
+    return text.strip() if kind == "file" else text.rstrip("\r\n")
 
 
 def fields_of(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
@@ -96,6 +103,7 @@ def accept(section: type[Any], key: str, value: Any, source: Declaration, path: 
             continue
         _check_range(accepted, field, source, path)
         return accepted
+    _refuse_members(value, kind, source, path, name)
     wanted = " or ".join(in_words(option) for option in alternatives(kind))
     hint = None
     if (
@@ -105,6 +113,22 @@ def accept(section: type[Any], key: str, value: Any, source: Declaration, path: 
     ):
         hint = f'Did you mean "{near}"?'
     raise source.refusal(path, f"{name or dotted(path)} must be {wanted}, not {_shown(value)}.", hint=hint)
+
+
+def _refuse_members(value: Any, kind: Any, source: Declaration, path: KeyPath, name: str) -> None:
+    """Raise ConfigInvalid about the first member of a mapping that has another type."""
+    for option in alternatives(kind):
+        origin = typing.get_origin(option)
+        if not (isinstance(value, Mapping) and isinstance(origin, type) and issubclass(origin, Mapping)):
+            continue
+        member = typing.get_args(option)[1]
+        for key, item in value.items():
+            try:
+                _of_type(item, member)
+            except TypeError:
+                at, wanted = (*path, key), in_words(member)
+                where = f"{name}.{key}" if name else dotted(at)
+                raise source.refusal(at, f"{where} must be {wanted}, not {_shown(item)}.") from None
 
 
 def _of_type(value: Any, kind: Any) -> Any:

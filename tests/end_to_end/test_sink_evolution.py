@@ -105,6 +105,28 @@ async def test_an_incompatible_change_freezes_that_sink_only_and_repairing_it_co
     assert rows(platform, "shop_orders", "id", "amounts") == [("o1", None), ("o2", None), ("o3", None)]
 
 
+async def test_what_the_contract_leaves_out_is_in_the_status(project: Path) -> None:
+    file = project / "streams" / "shop.orders.yaml"
+    file.write_text(STREAM.replace("key: id}", "key: id, contract: discard_row}", 1))
+    platform = build(load_config(project, environment={}))
+    await platform.start()
+    try:
+        await platform.intake.write([order(1, amount=3)])
+        await eventually(lambda: rows(platform, "shop_orders", "id") == [("o1",)])
+        write_files(project, schema("1.1.0", amount="integer", note="string"))
+        await platform.intake.write([order(2, "1.1.0", note="new"), order(3), order(4, "1.1.0", note="new")])
+        await eventually(lambda: rows(platform, "shop_orders", "id") == [("o1",), ("o3",)])
+
+        def counted() -> tuple[int, int]:
+            sink = platform.runners["sink.shop_orders"].report().sink
+            assert sink is not None
+            return sink.written, sink.discarded
+
+        await eventually(lambda: counted() == (2, 2))
+    finally:
+        await platform.stop()
+
+
 def run(project: Path, *words: str) -> Result:
     return CliRunner().invoke(main, [*words, "--project", str(project)])
 

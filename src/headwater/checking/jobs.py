@@ -27,7 +27,7 @@ def streams_are_declared(project: Project) -> Iterator[Problem]:
             try:
                 streams.get(name)
             except StreamUnknown as error:
-                if name not in project.unread_streams and not _is_error_stream(project, name):
+                if name not in project.unread_streams and not is_error_stream(project, name):
                     yield about_job(job, error.message, error.hint)
 
 
@@ -186,6 +186,6 @@ def about_job(job: Job, message: str, hint: str | None = None) -> Problem:
     return Problem(f"the job {job.name}: {message}", file, line, hint)
 
 
-def _is_error_stream(project: Project, name: str) -> bool:
+def is_error_stream(project: Project, name: str) -> bool:
     """Error streams, which need no declaration."""
     return name == project.config.intake.error_stream_name or any(name == job.writes().errors for job in project.jobs)

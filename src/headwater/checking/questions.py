@@ -103,7 +103,7 @@ QUESTIONS: Sequence[Question] = (
     Question(
         "sink-path-undeclared",
         Severity.ERROR,
-        "The key, the version or `delete_when` of a sink names a field that no schema of its stream declares.",
+        "The key, the version, `delete_when` or an option of a sink names a field that no schema declares.",
         sinks.paths_are_declared,
     ),
     Question(
@@ -117,6 +117,18 @@ QUESTIONS: Sequence[Question] = (
         Severity.ERROR,
         "A sink is to fill a file in which something else is kept, or two kinds of database are to be one file.",
         sinks.files_are_databases_of_their_own,
+    ),
+    Question(
+        "sink-deletes-nothing",
+        Severity.ERROR,
+        "The `delete_when` of a sink waits for a value that its field cannot have.",
+        sinks.deletions_can_happen,
+    ),
+    Question(
+        "source-field-undeclared",
+        Severity.ERROR,
+        "A source is to fill a field that no schema of its stream declares.",
+        sources.fields_filled_are_declared,
     ),
     Question(
         "source-stream-closed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headwater.checking.jobs import ERROR_TITLE, about_job, stream_named
+from headwater.checking.jobs import ERROR_TITLE, about_job, is_error_stream, stream_named, undeclared
 from headwater.checking.problem import Problem
 from headwater.checking.project import Project
 from headwater.errors import HeadwaterError
@@ -18,16 +18,31 @@ def streams_accept_events(project: Project) -> Iterator[Problem]:
     for job in project.jobs:
         if job.input is None:
             written |= dict.fromkeys(job.writes().streams, job)
-    for job, stream in _outputs(project):
-        why, hint = "", "Let it write to another stream, or set `producers: {external: true}` in the stream file."
-        if stream.external is False:
-            why = "its stream file has `producers: {external: false}`"
-        elif stream.external is None and stream.name in written:
-            why = f"the job {written[stream.name].name} writes it"
-        elif stream.external is None and stream.schema_title == ERROR_TITLE:
-            why = "it holds error events"
-        if why:
-            yield about_job(job, f'"{stream.name}" accepts no events from outside: {why}.', hint)
+    hint = "Let it write to another stream, or set `producers: {external: true}` in the stream file."
+    for job in project.writers:
+        for name in job.writes().outputs if job.input is not None else ():
+            stream = stream_named(project, name)
+            if is_error_stream(project, name) and (stream is None or stream.external is None):
+                yield about_job(job, f'"{name}" holds error events.', "Let it write to another stream.")
+            elif stream is not None and (why := _why_closed(stream, written.get(name))):
+                yield about_job(job, f'"{stream.name}" accepts no events from outside: {why}.', hint)
+
+
+def _why_closed(stream: Stream, writer: Job | None) -> str | None:
+    if stream.external is False:
+        return "its stream file has `producers: {external: false}`"
+    if stream.external is None and writer is not None:
+        return f"the job {writer.name} writes it"
+    if stream.external is None and stream.schema_title == ERROR_TITLE:
+        return "it holds error events"
+    return None
+
+
+def fields_filled_are_declared(project: Project) -> Iterator[Problem]:
+    """The fields that a source is to fill are declared by a schema of their stream."""
+    for job in project.writers:
+        for stream, path in () if job.input is None else job.input.spec.fields(job.input.options):
+            yield from undeclared(project, job, path, f"it fills {path} of {stream}", (stream,))
 
 
 def schemas_are_those_of_streams(project: Project) -> Iterator[Problem]:

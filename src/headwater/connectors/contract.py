@@ -9,11 +9,13 @@ is written again, and a sink that upserts by key ends up with the same rows.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from headwater.connectors.tables import TableView
+from headwater.declaration import nearest, suggestion
 from headwater.errors import JobInvalid
 
 ColumnType = Literal["text", "integer", "real", "boolean", "json", "timestamp"]
@@ -38,7 +40,8 @@ class PresentColumn(NamedTuple):
 PresentTable = Mapping[str, PresentColumn]
 
 # Names go into SQL as they are; what this admits needs no quoting tricks, and an underscore in front is ours.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+NAME_CHARACTERS_MAX = 63
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{NAME_CHARACTERS_MAX - 1}}}")
 
 
 class Delivery(NamedTuple):
@@ -98,9 +101,15 @@ class TableShape:
                     f"Column {column.name} of table {self.name} has the unknown type {column.type!r}.",
                     hint=f"Known: {', '.join(COLUMN_TYPES)}.",
                 )
-        missing = [name for name in self.key if name not in self.column_names]
-        if missing or not self.columns:
-            raise JobInvalid(f"Table {self.name} needs columns, its key among them: {', '.join(missing) or 'none'}.")
+        if not self.columns:
+            raise JobInvalid(f"Table {self.name} needs columns.", hint="List at least one: `columns: {id: text}`.")
+        for name in self.key:
+            if name not in self.column_names:
+                raise JobInvalid(
+                    f"The key of table {self.name} has {name!r}, which is not one of its columns.",
+                    hint=suggestion(name, self._names_and_paths),
+                )
+        _check_key(self.name, self.key)
         if self.version:
             self._check_version()
         if self.deleted and {column.name: column.type for column in self.columns}.get(self.deleted) != "boolean":
@@ -111,12 +120,24 @@ class TableShape:
         _check_deletes(self.name, self.key, self.delete_when)
 
     def _check_version(self) -> None:
-        kinds = {column.name: column.type for column in self.columns if column.name not in self.key}
-        if not self.key or kinds.get(self.version) not in VERSION_TYPES:
+        cannot = f"{self.version!r} cannot be the version of table {self.name}"
+        kind = {column.name: column.type for column in self.columns}.get(self.version)
+        if kind is None:
             raise JobInvalid(
-                f"{self.version!r} cannot be the version of table {self.name}.",
-                hint="It is a column of type text, integer, real or timestamp that is no part of the table's key.",
+                f"{cannot}: it is not one of its columns.", hint=suggestion(self.version, self._names_and_paths)
             )
+        if not self.key:
+            raise JobInvalid(f"{cannot}: the table has no key.", hint="Add `key`, or leave `version` out.")
+        if self.version in self.key:
+            raise JobInvalid(f"{cannot}: it is part of its key.", hint="Choose a column that grows, such as a time.")
+        if kind not in VERSION_TYPES:
+            raise JobInvalid(
+                f"{cannot}: its type is {kind}.", hint="Choose a column of type text, integer, real or timestamp."
+            )
+
+    @property
+    def _names_and_paths(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.column_names, *(column.path for column in self.columns)]))
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -128,9 +149,11 @@ class TableShape:
         for part in filter(None, (part.strip() for part in order.split(","))):
             name, _, direction = part.partition(" ")
             if name not in self.column_names or direction.strip().lower() not in ("", "asc", "desc"):
+                near = None if name in self.column_names else nearest(name, self.column_names)
+                known = f"Use columns ({', '.join(self.column_names)}), each with asc or desc."
                 raise JobInvalid(
                     f"{part!r} is not an order of table {self.name}.",
-                    hint=f"Use columns ({', '.join(self.column_names)}), each with asc or desc.",
+                    hint=f'Did you mean "{near}"?' if near else known,
                 )
             terms.append((name, direction.strip().lower() == "desc"))
         return tuple(terms)
@@ -158,6 +181,7 @@ class EventShape:
                 raise JobInvalid(f"{path!r} is no dotted path.", hint="Such as `meta.id`.")
         if self.version and not self.key:
             raise JobInvalid(f"The sink {self.name} has a version and no key.", hint="Add `key`.")
+        _check_key(self.name, self.key)
         _check_deletes(self.name, self.key, self.delete_when)
 
 
@@ -166,7 +190,15 @@ Shape = TableShape | EventShape
 
 def _check_name(name: str, what: str) -> None:
     if not _NAME.fullmatch(name):
-        raise JobInvalid(f"{name!r} cannot name {what}.", hint="Use letters, digits and '_', a letter first.")
+        raise JobInvalid(
+            f"{name!r} cannot name {what}.",
+            hint=f"Use at most {NAME_CHARACTERS_MAX} letters, digits and '_', a letter first.",
+        )
+
+
+def _check_key(name: str, key: tuple[str, ...]) -> None:
+    if twice := sorted(one for one, times in Counter(key).items() if times > 1):
+        raise JobInvalid(f"The key of {name} has {', '.join(twice)} twice.", hint="Name each once.")
 
 
 def _check_deletes(name: str, key: tuple[str, ...], delete_when: DeleteWhen) -> None:

@@ -20,7 +20,11 @@ def read_options(options: type[Any], written: Any, source: Declaration, path: Ke
     Raises ConfigInvalid.
     """
     found = read_section(options, written, source, path)
-    for key in secret_options(options):
+    secrets = secret_options(options)
+    for key, value in written.items():
+        if key not in secrets:
+            _refuse_references(value, source, (*path, key))
+    for key in secrets:
         value = getattr(found, key)
         values = {(*path, key): value} if not isinstance(value, Mapping) else _entries(value, (*path, key))
         for at, one in values.items():
@@ -28,6 +32,16 @@ def read_options(options: type[Any], written: Any, source: Declaration, path: Ke
                 hint = "Write `${env:NAME}` or `${file:PATH}`: these files are shown to others."
                 raise source.refusal(at, f"{dotted(at)} is a secret and must be a reference.", hint=hint)
     return found
+
+
+def _refuse_references(value: Any, source: Declaration, path: KeyPath) -> None:
+    """Raise ConfigInvalid for a reference in what is no secret: it would be taken as it is written."""
+    if isinstance(value, str) and REFERENCE.search(value):
+        hint = "Write the value itself; only secrets are references."
+        raise source.refusal(path, f"{dotted(path)} takes no reference, and has {value[:60]!r}.", hint=hint)
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in items:
+        _refuse_references(one, source, (*path, key))
 
 
 def _entries(value: Mapping[str, Any], path: KeyPath) -> dict[KeyPath, Any]:

@@ -8,10 +8,10 @@ of their own, `meta_id`, `meta_dt` and so on, since rows are selected by them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from headwater.connectors.contract import Column, ColumnType
+from headwater.connectors.contract import NAME_CHARACTERS_MAX, Column, ColumnType
 from headwater.errors import ConfigInvalid
 from headwater.schemas.repository import SchemaRepository
 from headwater.schemas.types.fit import FitOptions, NameRules, Policy, fit
@@ -20,7 +20,6 @@ from headwater.schemas.types.targets import TARGETS
 from headwater.schemas.types.tree import WHOLE, DataType, Field, ListOf, MapOf, Scalar, Struct, TypedSchema
 from headwater.schemas.uri import LATEST
 
-NAME_CHARACTERS_MAX = 63
 META = "meta"
 # `$schema` says which version of the schema a row was written with.
 _OWN_NAMES = {"$schema": "schema_uri"}
@@ -37,9 +36,12 @@ class SchemaColumns:
     version: str | None
     columns: tuple[Column, ...]
 
-    def named(self, name: str) -> str:
-        """The column of that name, or of that dotted path; otherwise the name as it is."""
-        return next((column.name for column in self.columns if name in (column.name, column.path)), name)
+
+def named(columns: Sequence[Column], name: str) -> str:
+    """The column of that name, else the one with that dotted path; otherwise the name as it is."""
+    if any(column.name == name for column in columns):
+        return name
+    return next((column.name for column in columns if column.path == name), name)
 
 
 class SchemaTypes:

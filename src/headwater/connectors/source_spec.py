@@ -59,7 +59,7 @@ class SourceSpec:
     streams that the options route events to; None: all go to the one stream that the file names. `check` raises
     ConfigInvalid for options that do not go together. `receive(options)`: what takes the events of a source that are
     posted to the platform, so that nothing is read, and `make` is not called. `example`: the options of an example, as
-    YAML.
+    YAML. `fields`: the streams, and for each the dotted paths, that the options say how to fill.
     """
 
     name: str
@@ -72,6 +72,7 @@ class SourceSpec:
     check: Callable[[Any, Declaration], None] = lambda options, source: None
     receive: Callable[[Any], Receiver] | None = None
     example: str = ""
+    fields: Callable[[Any], Sequence[tuple[str, str]]] = lambda options: ()
 
     def read(self, written: Any, source: Declaration, path: KeyPath) -> Any:
         """The options written at `path`; secrets are the references to them. Raises ConfigInvalid."""

@@ -53,7 +53,9 @@ class SinkSpec:
 
     `file` is the path, among the options, of the local file that it fills. `example`
     are the options of an example, as YAML in one line, such as `path: var/orders.db`. `batch` is what it writes at
-    once, unless a stream file says otherwise.
+    once, unless a stream file says otherwise. `check(options, shape)` raises ConfigInvalid or JobInvalid where the
+    options do not go together with each other or with the shape; secrets are references then. `fields(options)`: the
+    dotted paths of the fields of events that the options name, besides those of the shape.
     """
 
     name: str
@@ -70,6 +72,8 @@ class SinkSpec:
     form: Form = "table"
     example: str = ""
     batch: BatchDefaults = BatchDefaults()
+    check: Callable[[Any, Any], None] = lambda options, shape: None
+    fields: Callable[[Any], Sequence[str]] = lambda options: ()
 
     def read(self, written: Any, source: Declaration, path: KeyPath) -> Any:
         """The options written at `path`; secrets are the references to them. Raises ConfigInvalid."""

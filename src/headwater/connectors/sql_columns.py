@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from headwater.connectors.contract import Column, ColumnType, PresentColumn, PresentTable, TableShape
 from headwater.connectors.evolution import TableChange
 from headwater.connectors.sql_dialect import C, Dialect, quoted
 from headwater.connectors.sql_session import Session
 from headwater.errors import SinkFrozen
+from headwater.event import is_json
 
 FROZEN_PAUSE_SECONDS = 2.0
 # Beyond this, two integers are the same floating-point number.
 EXACT_MAX = 2**53
+TEXTS_LOOKED_AT_MAX = 1000
 # Other names of a type, as databases give them.
 _ALIASES = {"TINYINT": "BOOLEAN"}
 
 
-def present_columns(dialect: Dialect[C], described: Mapping[str, str]) -> PresentTable | None:
-    """The columns of a table of which the database says this; None if it has none, so that there is no table."""
-    return {name: PresentColumn(kind, holds(dialect, kind)) for name, kind in described.items()} or None
+def present_columns(dialect: Dialect[C], connection: C, table: str) -> PresentTable | None:
+    """The columns of a table; None if it has none, so that there is no table."""
+    found = {}
+    for name, kind in dialect.describe(connection, table).items():
+        held = holds(dialect, kind)
+        if held is not None and {"text", "json"} <= held and _has_plain_text(dialect, connection, table, name):
+            held -= {"json"}
+        found[name] = PresentColumn(kind, held)
+    return found or None
+
+
+def _has_plain_text(dialect: Dialect[C], connection: C, table: str, column: str) -> bool:
+    """Whether a column that may be text or JSON, by its type, has values that are no JSON; some are looked at."""
+    name = quoted([column])
+    some = f"SELECT {name} FROM {dialect.table(table)} WHERE {name} IS NOT NULL LIMIT {TEXTS_LOOKED_AT_MAX}"
+    return not all(is_json(str(value).encode()) for (value,) in connection.execute(some).fetchall())
 
 
 def holds(dialect: Dialect[C], described: str) -> frozenset[ColumnType] | None:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from headwater.connectors.contract import Column, Delivery, SinkFeatures, TableShape
+from headwater.connectors.contract import Column, Delivery, PresentTable, SinkFeatures, TableShape
 from headwater.connectors.rows import Batch, Row, RowReader, name_aside, refused_rows
-from headwater.connectors.sql_columns import widen
+from headwater.connectors.sql_columns import present_columns, widen
 from headwater.connectors.sql_dialect import C, Dialect, keeps_deleted, order_by, quoted
 from headwater.connectors.sql_session import Session, release
 from headwater.connectors.tables import TableView
@@ -96,18 +96,17 @@ class SqlTableSink(Generic[C]):
                 raise self._unavailable(error) from error
         return TableView(shape.name, shape.column_names, rows, int(total[0][0]))
 
-    def describe(self) -> Mapping[str, str]:
-        """The columns that the table has now, in order, and their types as the database names them.
+    def describe(self) -> PresentTable | None:
+        """The columns that the table has now, in order; None if there is no table.
 
-        Empty if there is no table. Changes nothing, and needs no open sink. Blocks: call it in a thread. Raises
-        SinkUnavailable.
+        Changes nothing, and needs no open sink. Blocks: call it in a thread. Raises SinkUnavailable.
         """
         try:
             connection = self._dialect.look()
             if connection is None:
-                return {}
+                return None
             try:
-                return self._dialect.describe(connection, self.shape.name)
+                return present_columns(self._dialect, connection, self.shape.name)
             finally:
                 connection.close()
         except self._dialect.errors as error:

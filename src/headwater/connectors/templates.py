@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,18 @@ def parsed_values(written: Any) -> Any:
     if isinstance(written, Sequence):
         return [parsed_values(value) for value in written]
     return written
+
+
+def paths_of(parsed: Any) -> Iterator[str]:
+    """The fields that the templates in what `parsed_values` made need."""
+    if isinstance(parsed, Template):
+        yield from parsed.paths
+    elif isinstance(parsed, Mapping):
+        for value in parsed.values():
+            yield from paths_of(value)
+    elif isinstance(parsed, list):
+        for value in parsed:
+            yield from paths_of(value)
 
 
 def rendered_values(parsed: Any, event: Mapping[str, Any]) -> Any:

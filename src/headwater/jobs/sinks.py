@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from headwater.connectors.contract import COLUMN_TYPES, Column, DeleteWhen, EventShape, Shape, TableShape
-from headwater.connectors.schema_columns import SchemaColumns, SchemaTypes
+from headwater.connectors.schema_columns import SchemaColumns, SchemaTypes, named
 from headwater.connectors.spec import ConfiguredSink, Form, SinkSpec
 from headwater.declaration import Declaration, KeyPath, dotted, nearest
 from headwater.errors import ConfigInvalid, ExtraMissing, HeadwaterError, JobInvalid
@@ -136,7 +136,9 @@ def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
         raise source.refusal(path, "a family of streams has no sinks.", hint="Declare a stream of it by name.")
     written = source.value[SINKS][index]
     if CONNECTOR not in written:
-        raise source.refusal(path, f"{dotted(path)} needs a connector.", hint="Such as `connector: sqlite`.")
+        near = nearest(CONNECTOR, map(str, written))
+        hint = f'Is "{near}" meant to be "{CONNECTOR}"?' if near else "Such as `connector: sqlite`."
+        raise source.refusal((*path, near) if near else path, f"{dotted(path)} needs a connector.", hint=hint)
     spec = _spec(source, (*path, CONNECTOR), written[CONNECTOR], known.find_sink)
     common, own = fields_of(COMMON[spec.form]), fields_of(spec.options)
     source.refuse_unknown_keys(path, written, (CONNECTOR, *common, *fields_of(DeliveryOptions), *own))
@@ -147,6 +149,7 @@ def _job(stream: Stream, index: int, source: Declaration, known: Known) -> Job:
     options = spec.read({key: value for key, value in written.items() if key in own}, source, path)
     reading = _Reading(stream, spec, known, source, path)
     shape = reading.shape(asked)
+    reading.check(options, shape)
     place = Place(relative_file(Path(source.file), known.project), source.line(path) or 1)
     sink = reading.configured(asked, options, str(place))
     return Job(
@@ -204,6 +207,15 @@ class _Reading:
         except JobInvalid as error:
             raise self.source.refusal(self.path, error.detail, hint=error.hint) from None
 
+    def check(self, options: Any, shape: Shape) -> None:
+        """Raises ConfigInvalid if the connector cannot fill a table of this shape with these options."""
+        try:
+            self.spec.check(options, shape)
+        except JobInvalid as error:
+            raise self.source.refusal(self.path, error.detail, hint=error.hint) from None
+        except ConfigInvalid as error:
+            raise self.source.refusal(self.path, error.detail, hint=error.hint) from None
+
     def configured(self, common: TableOptions | EventOptions, options: Any, place: str) -> ConfiguredSink:
         """The sink with the options of its connector."""
         match common:
@@ -216,15 +228,13 @@ class _Reading:
                 assert_never(common)
 
     def _table(self, options: TableOptions, name: str, deletes: DeleteWhen) -> TableShape:
-        key, order, version = options.key, options.order, options.version
         if options.columns is not None:
             at = (*self.path, "columns")
             columns = tuple(_column(*item, self.source, (*at, item[0])) for item in options.columns.items())
         else:
-            found = self._of_schema()
-            columns = found.columns
-            key, version = tuple(found.named(one) for one in key), found.named(version)
-        return TableShape(name, columns, key, order, version, delete_when=deletes)
+            columns = self._of_schema().columns
+        key, version = tuple(named(columns, one) for one in options.key), named(columns, options.version)
+        return TableShape(name, columns, key, options.order, version, delete_when=deletes)
 
     def _of_schema(self) -> SchemaColumns:
         title = self.stream.schema_title

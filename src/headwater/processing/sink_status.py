@@ -114,7 +114,7 @@ class SinkStatus:
         return SinkReport(
             name=self._name,
             connector=self._connector,
-            written=self._written,
+            written=self._written - self._discarded,
             deleted=self._deleted,
             rejected=self._rejected,
             discarded=self._discarded,
@@ -144,6 +144,7 @@ class SinkStatus:
     def discarded(self, what: Literal["rows", "values"], count: int) -> None:
         """So many rows, or values, were left out by the contract of the sink."""
         if what == "rows":
+            # The job counts them as written.
             self._discarded += count
 
     def complete(self, until_ms: int | None) -> None:

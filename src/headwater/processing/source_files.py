@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headwater.connectors.source_spec import ConfiguredSource, SourceSpec
-from headwater.declaration import Declaration, KeyPath, read_declaration
+from headwater.declaration import Declaration, KeyPath, nearest, read_declaration
 from headwater.errors import ConfigInvalid, ExtraMissing
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.place import Place, relative_file
@@ -119,7 +119,9 @@ def _declared(name: str, source: Declaration, find_source: FindSource) -> Declar
             f"{name!r} cannot name a source.", file=source.file, line=1, hint="Use letters, digits, '_' and '-'."
         )
     if CONNECTOR not in written:
-        raise source.refusal((), "it needs a connector.", hint="Such as `connector: sse`.")
+        near = nearest(CONNECTOR, map(str, written))
+        hint = f'Is "{near}" meant to be "{CONNECTOR}"?' if near else "Such as `connector: sse`."
+        raise source.refusal((near,) if near else (), "it needs a connector.", hint=hint)
     spec = _spec(source, written[CONNECTOR], find_source)
     common, own = fields_of(SourceOptions), fields_of(spec.options)
     source.refuse_unknown_keys((), written, (*common, *own))

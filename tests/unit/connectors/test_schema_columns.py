@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.connectors.contract import Column, TableShape
-from headwater.connectors.schema_columns import SchemaTypes, columns_of
+from headwater.connectors.schema_columns import SchemaTypes, columns_of, named
 from headwater.errors import ConfigInvalid, HeadwaterError, SchemaNotFound, TypeUnmappable
 from headwater.event import get_path
 from headwater.schemas.repository import open_repositories
@@ -128,7 +128,7 @@ def test_the_newest_version_is_read_with_what_it_refers_to(tmp_path: Path) -> No
     found = types.columns("shop/order", "sqlite")
     assert found.version == "1.10.0"
     assert set(found.columns) == {Column("n", "integer", "n"), Column("id", "text", "id")}
-    assert (found.named("id"), found.named("n"), found.named("x")) == ("id", "n", "x")
+    assert (named(found.columns, "id"), named(found.columns, "n"), named(found.columns, "x")) == ("id", "n", "x")
     assert types.columns("shop/order", "sqlite", "1.9.0").columns == (Column("id", "text", "id"),)
     with pytest.raises(SchemaNotFound):
         types.columns("shop/orders", "sqlite")

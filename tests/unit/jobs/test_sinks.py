@@ -226,6 +226,7 @@ def test_an_error_in_one_sink_leaves_the_others(tmp_path: Path) -> None:
     ("sinks", "line", "says"),
     [
         ("- {}\n", 4, "sinks[0] needs a connector."),
+        ("- path: x\n  conector: sqlite\n", 5, 'Is "conector" meant to be "connector"?'),
         (f"{SMALL}- {{connector: sqlit}}\n", 5, 'Did you mean "sqlite"?'),
         ("- {connector: absent}\n", 4, "Install headwater[absent]."),
         ("- connector: 7\n", 4, "sinks[0].connector must be text"),
@@ -242,9 +243,27 @@ def test_an_error_in_one_sink_leaves_the_others(tmp_path: Path) -> None:
         ("- connector: sqlite\n  path: x\n  columns: [id]\n", 6, "must be a mapping"),
         ("- {connector: sqlite, path: x, columns: {}}\n", 4, "needs columns"),
         ("- {connector: sqlite, path: x, columns: {'a b': text}}\n", 4, "cannot name"),
-        ("- {connector: sqlite, path: x, columns: {id: text}, key: no}\n", 4, "its key among them: no"),
-        ("- {connector: sqlite, path: x, columns: {id: text}, version: id}\n", 4, "cannot be the version"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, key: no}\n", 4, "The key of table shop_orders has 'no'"),
+        ("- {connector: sqlite, path: x, columns: {name: text}, key: nmae}\n", 4, 'Did you mean "name"?'),
+        ("- {connector: sqlite, path: x, columns: {id: [text, meta.id]}, key: meta.ids}\n", 4, 'mean "meta.id"?'),
+        (
+            "- {connector: sqlite, path: x, columns: {id: text}, key: ''}\n",
+            4,
+            "has '', which is not one of its columns",
+        ),
+        ("- {connector: sqlite, path: x, columns: {id: text}, key: [id, id]}\n", 4, "has id twice"),
+        ("- {connector: calls, host: h, key: [a.b, a.b]}\n", 4, "has a.b twice"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, version: id}\n", 4, "the table has no key"),
+        ("- {connector: sqlite, path: x, columns: {id: text}, key: id, version: id}\n", 4, "it is part of its key"),
+        ("- {connector: sqlite, path: x, columns: {id: text, at: text}, key: id, version: att}\n", 4, 'mean "at"?'),
+        (
+            "- {connector: sqlite, path: x, columns: {id: text, b: boolean}, key: id, version: b}\n",
+            4,
+            "is boolean",
+        ),
         ("- {connector: sqlite, path: x, columns: {id: text}, order: no}\n", 4, "is not an order"),
+        ("- {connector: sqlite, path: x, columns: {bytes: text}, order: bytess desc}\n", 4, 'Did you mean "bytes"?'),
+        ("- connector: sqlite\n  columns: {id: text}\n  path: '${env:HOME}/x.db'\n", 6, "takes no reference"),
         ("- {connector: sqlite, path: x, columns: {id: text}, table: 'a b'}\n", 4, "cannot name"),
         ("- connector: remote\n  host: h\n  columns: {id: text}\n  password: hunter2\n", 7, "must be a reference"),
         ("- connector: remote\n  host: h\n  columns: {id: text}\n  delete_when: {a: b}\n", 7, "remote deletes nothing"),
@@ -367,3 +386,13 @@ def test_a_sink_may_begin_with_what_is_received_from_now_on(tmp_path: Path) -> N
     assert (one.start, other.start) == ("newest", "oldest")
     with pytest.raises(ConfigInvalid, match="oldest"):
         jobs_of(tmp_path, {"a.yaml": stream(newest.replace("newest", "earliest"), "a")})
+
+
+@pytest.mark.parametrize("name", ["id", "customer.name"])
+def test_keys_and_versions_are_columns_or_their_paths(tmp_path: Path, name: str) -> None:
+    columns = "{id: [text, meta.id], customer: [text, customer.name], at: [text, order.at]}"
+    sinks = f"- {{connector: sqlite, path: x, columns: {columns}, key: {name}, version: order.at}}\n"
+    (job,) = jobs_of(tmp_path, {"shop.orders.yaml": stream(sinks)})
+    shape = job.writes().target
+    assert isinstance(shape, TableShape)
+    assert (shape.key, shape.version) == ({"id": ("id",), "customer.name": ("customer",)}[name], "at")

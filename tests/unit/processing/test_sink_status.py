@@ -9,7 +9,8 @@ import pytest
 
 from headwater.connectors.contract import Column, Delivery, TableShape
 from headwater.jobs.job import Job, ToTable
-from headwater.processing.sink_status import SinkReport, deletes, sink_state
+from headwater.processing.sink_status import SinkReport, SinkStatus, deletes, sink_state
+from headwater.telemetry import Telemetry
 from headwater.testing.eventually import eventually
 from headwater.testing.faulty_sink import Faults, FaultySink
 from headwater.testing.job_kit import JobKit
@@ -97,3 +98,11 @@ def test_an_event_deletes_if_every_path_has_one_of_its_values(event: dict[str, A
     assert deletes(SHAPE.delete_when, Delivery(event)) is is_delete
     assert not deletes((), Delivery(event))
     assert not deletes((*SHAPE.delete_when, ("gone", (True,))), Delivery({**event, "gone": 1}))
+
+
+def test_rows_that_the_contract_leaves_out_are_not_written() -> None:
+    status = SinkStatus(JOB, Telemetry())
+    status.discarded("rows", 2)
+    status.discarded("values", 7)
+    status.committed(5, 0, ())
+    assert (status.report().written, status.report().discarded) == (3, 2)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from headwater.connectors.contract import Delivery, SinkFeatures
+from headwater.connectors.contract import Delivery, Shape, SinkFeatures
 from headwater.connectors.lake.commits import Head, TableDirectory
 from headwater.connectors.lake.file_system import FileSystem
 from headwater.connectors.lake.formats import UNFIT, Format
 from headwater.connectors.lake.layout import day_place, time_at
-from headwater.connectors.lake.storage import StorageOptions, file_system
+from headwater.connectors.lake.storage import StorageOptions, check_location, file_system
 from headwater.connectors.lake.writer import Commit, TableWriter
 from headwater.connectors.rows import CHECKED_MAX
 from headwater.connectors.spec import BatchDefaults
-from headwater.errors import EventMalformed, SinkUnavailable, WriteIncomplete
+from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable, WriteIncomplete
 from headwater.settings import REQUIRED, setting
 
 FEATURES = SinkFeatures(token_in_target=True, upsert=False, reads_back=False)
@@ -47,6 +47,18 @@ def newest_commit(name: str, options: FileOptions, directory: Path) -> Head | No
         return TableDirectory(files, name).newest()
     finally:
         files.close()
+
+
+def check_files(options: FileOptions, shape: Shape) -> None:
+    """Raise ConfigInvalid for a location where no files can be."""
+    why = check_location(options.location) if options.location else "It is empty: name a directory, such as var/files."
+    if why is not None:
+        raise ConfigInvalid(f"The location {options.location!r} of {shape.name} cannot be.", hint=why)
+
+
+def times_of(options: FileOptions) -> Sequence[str]:
+    """The field of events by whose time files are divided."""
+    return () if options.partition == "none" else (options.time,)
 
 
 @dataclass(frozen=True, slots=True)

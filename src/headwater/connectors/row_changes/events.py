@@ -302,6 +302,11 @@ def _put(event: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     event[path[-1]] = value
 
 
+def fields_of_tables(tables: Sequence[TableEvents]) -> Sequence[tuple[str, str]]:
+    """The streams that tables go to, each with the dotted path of a field that is filled."""
+    return [(table.stream, ".".join(field.path)) for table in tables if table.stream for field in table.fields]
+
+
 def streams_of_tables(tables: Sequence[TableEvents]) -> Sequence[str]:
     """The streams that tables go to, each once."""
     found: dict[str, None] = {}

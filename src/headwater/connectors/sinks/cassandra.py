@@ -9,6 +9,7 @@ same time, limited in number; what Cassandra answers for each decides about that
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,6 +67,7 @@ FAILURES = (
     OSError,
 )
 
+_KEYSPACE = re.compile(r"[A-Za-z0-9_]{1,48}")
 _T = TypeVar("_T")
 
 
@@ -97,6 +99,10 @@ class CassandraOptions:
         if self.consistency.upper() not in cassandra.ConsistencyLevel.name_to_value:
             known = ", ".join(cassandra.ConsistencyLevel.name_to_value)
             raise ConfigInvalid(f"{self.consistency!r} is no level of consistency.", hint=f"Known: {known}.")
+        if not _KEYSPACE.fullmatch(self.keyspace):
+            raise ConfigInvalid(
+                f"{self.keyspace!r} cannot name a keyspace.", hint="Use at most 48 letters, digits and '_'."
+            )
         for host in self.hosts:
             name, separator, port = host.partition(":")
             if not name or (separator and not port.isdecimal()):
@@ -116,6 +122,15 @@ class _Present(NamedTuple):
     kind: str
 
 
+def check_partition(options: CassandraOptions, shape: TableShape) -> None:
+    """Raise JobInvalid for a partition that is not part of the key."""
+    if wrong := [name for name in options.partition if name not in shape.key]:
+        raise JobInvalid(
+            f"{', '.join(wrong)} cannot divide table {shape.name} into partitions.",
+            hint=f"Use columns of its key: {', '.join(shape.key) or 'it has none'}.",
+        )
+
+
 class CassandraSink:
     """Fills one table of a keyspace."""
 
@@ -127,11 +142,7 @@ class CassandraSink:
         self._options = options
         self._place = f"{shape.name} in {', '.join(options.hosts)}"
         self._table = f"{quoted([options.keyspace])}.{quoted([shape.name])}"
-        if wrong := [name for name in options.partition if name not in shape.key]:
-            raise JobInvalid(
-                f"{', '.join(wrong)} cannot divide table {shape.name} into partitions.",
-                hint=f"Use columns of its key: {', '.join(shape.key) or 'it has none'}.",
-            )
+        check_partition(options, shape)
         self._rows = RowReader(shape, self._check_version)
         self._version_at = shape.column_names.index(shape.version) if shape.version else None
         self._cluster: Any = None
@@ -406,4 +417,5 @@ SPEC = SinkSpec(
     extra="cassandra",
     example="hosts: [localhost], keyspace: shop",
     batch=BatchDefaults(rows_max=2000),
+    check=check_partition,
 )

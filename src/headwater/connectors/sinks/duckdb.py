@@ -15,7 +15,7 @@ import duckdb
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.rows import deletion_columns
 from headwater.connectors.spec import BatchDefaults, SinkSpec
-from headwater.connectors.sql_columns import alterations, present_columns
+from headwater.connectors.sql_columns import alterations
 from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.private_files import make_private_directory
@@ -141,9 +141,7 @@ SPEC = SinkSpec(
     make=lambda options, shape, directory: DuckdbSink(directory / options.path, shape),
     features=SQL_FEATURES,
     statements=lambda options, shape: [DuckdbDialect(Path()).create_table(shape)],
-    describe=lambda options, shape, directory: present_columns(
-        DuckdbDialect(Path()), DuckdbSink(directory / options.path, shape).describe()
-    ),
+    describe=lambda options, shape, directory: DuckdbSink(directory / options.path, shape).describe(),
     alterations=lambda options, change: alterations(DuckdbDialect(Path()), change),
     file=lambda options: str(options.path),
     example="path: var/orders.duckdb",

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from headwater.connectors.contract import EventShape
-from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink, newest_commit
+from headwater.connectors.lake.file_sink import (
+    BATCH,
+    FEATURES,
+    FileForm,
+    FileOptions,
+    FileSink,
+    check_files,
+    newest_commit,
+    times_of,
+)
 from headwater.connectors.lake.formats import json_lines
 from headwater.connectors.spec import SinkSpec
 from headwater.connectors.tables import TargetState
@@ -32,4 +41,6 @@ SPEC = SinkSpec(
     form="events",
     example="location: var/files",
     batch=BATCH,
+    check=check_files,
+    fields=times_of,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,9 @@ REFUSED = frozenset(
     )
 )
 POLL_SECONDS = 0.1
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+# With a protocol in front, and with commas between several, as the client library takes them.
+_SERVER = re.compile(r"[^\s,]+(,\s*[^\s,]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,14 @@ class KafkaOptions:
     timeout_seconds: float = setting(30.0, "How long the brokers may take to acknowledge an event.", at_least=1.0)
 
     def __post_init__(self) -> None:
-        """Raises ConfigInvalid for a setting that the sink sets itself."""
+        """Raises ConfigInvalid for what is no topic or server, and for a setting that the sink sets itself."""
+        if not _TOPIC.fullmatch(self.topic):
+            raise ConfigInvalid(
+                f"{self.topic!r} cannot name a topic.", hint="Use at most 249 letters, digits, '.', '_' and '-'."
+            )
+        for server in self.servers:
+            if not _SERVER.fullmatch(server):
+                raise ConfigInvalid(f"{server!r} is no server.", hint="Write `HOST:PORT`.")
         check_settings(self.settings, OWN_SETTINGS, "sink", "`servers`, `user`, `password` and `timeout_seconds`")
 
 

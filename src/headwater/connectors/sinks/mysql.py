@@ -19,7 +19,7 @@ from pymysql.constants import ER
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.rows import deletion_columns
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_columns import alterations, present_columns
+from headwater.connectors.sql_columns import alterations
 from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted, side_name
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.errors import ConfigInvalid, EventMalformed
@@ -404,9 +404,7 @@ SPEC = SinkSpec(
     make=MysqlSink,
     features=SQL_FEATURES,
     statements=lambda options, shape: [MysqlDialect(MysqlOptions("mysql://localhost/database")).create_table(shape)],
-    describe=lambda options, shape, directory: present_columns(
-        MysqlDialect(options), MysqlSink(options, shape, directory).describe()
-    ),
+    describe=lambda options, shape, directory: MysqlSink(options, shape, directory).describe(),
     alterations=lambda options, change: alterations(MysqlDialect(MysqlOptions("mysql://localhost/database")), change),
     example='dsn: "${env:ORDERS_DSN}"',
     extra="mysql",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
 from headwater.connectors.spec import BatchDefaults, SinkSpec
 from headwater.connectors.tables import TableView
 from headwater.connectors.whole_versions import whole_version
-from headwater.errors import EventMalformed, SinkUnavailable
+from headwater.errors import ConfigInvalid, EventMalformed, SinkUnavailable
 from headwater.event import encode_json
 from headwater.settings import REQUIRED, setting
 
@@ -54,6 +55,7 @@ TOO_LARGE = 413
 BUSY = frozenset((429, 502, 503, 504))
 # Values longer than this are found by their words, but not as a whole: Lucene's limit is 32,766 bytes.
 KEYWORD_CHARACTERS_MAX = 8191
+_INDEX = re.compile(r"[a-z0-9.][a-z0-9._-]{0,254}")
 FIELDS: Mapping[ColumnType, Mapping[str, Any]] = {
     "text": {
         "type": "text",
@@ -106,8 +108,13 @@ class OpensearchOptions:
     timeout_seconds: float = setting(60.0, "How long an answer may take.", at_least=0.1)
 
     def __post_init__(self) -> None:
-        """Raises ConfigInvalid if the URL has a password."""
+        """Raises ConfigInvalid if the URL has a password, and for what cannot name an index."""
         refuse_credentials(self.url)
+        if self.index and not _INDEX.fullmatch(self.index):
+            raise ConfigInvalid(
+                f"{self.index!r} cannot name an index.",
+                hint="Use small letters, digits, '.', '_' and '-', a letter first.",
+            )
 
 
 class _Operation(NamedTuple):

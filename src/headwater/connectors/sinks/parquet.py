@@ -10,7 +10,16 @@ import pyarrow
 from headwater.connectors.contract import COLUMN_TYPES, ColumnType, Delivery, PresentColumn, PresentTable, TableShape
 from headwater.connectors.lake.commits import Head
 from headwater.connectors.lake.event_rows import evolved
-from headwater.connectors.lake.file_sink import BATCH, FEATURES, FileForm, FileOptions, FileSink, newest_commit
+from headwater.connectors.lake.file_sink import (
+    BATCH,
+    FEATURES,
+    FileForm,
+    FileOptions,
+    FileSink,
+    check_files,
+    newest_commit,
+    times_of,
+)
 from headwater.connectors.lake.formats import Format, parquet
 from headwater.connectors.lake.state import columns_of, columns_text
 from headwater.connectors.rows import RowReader
@@ -34,11 +43,16 @@ def columns_for(shape: TableShape) -> pyarrow.Schema:
     return pyarrow.schema(types)
 
 
-def _made(options: FileOptions, shape: TableShape, directory: Path) -> FileSink:
+def _check(options: FileOptions, shape: TableShape) -> None:
+    check_files(options, shape)
     if shape.key:
         raise ConfigInvalid(
             f"The sink {shape.name} has a key, and files are only added to.", hint="Leave `key` out, or use iceberg."
         )
+
+
+def _made(options: FileOptions, shape: TableShape, directory: Path) -> FileSink:
+    _check(options, shape)
 
     def opened(head: Head | None) -> tuple[Format, dict[str, Any]]:
         columns = columns_for(shape)
@@ -84,4 +98,6 @@ SPEC = SinkSpec(
     extra="parquet",
     example="location: var/files",
     batch=BATCH,
+    check=_check,
+    fields=times_of,
 )

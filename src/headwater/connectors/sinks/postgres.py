@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_columns import alterations, present_columns
+from headwater.connectors.sql_columns import alterations
 from headwater.connectors.sql_dialect import Dialect, deletion_names, keeps_deleted, quoted, side_name
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.errors import ConfigInvalid, EventMalformed
@@ -298,9 +298,7 @@ SPEC = SinkSpec(
     make=lambda options, shape, directory: PostgresSink(options, shape),
     features=SQL_FEATURES,
     statements=lambda options, shape: [PostgresDialect(PostgresOptions("")).create_table(shape)],
-    describe=lambda options, shape, directory: present_columns(
-        PostgresDialect(options), PostgresSink(options, shape).describe()
-    ),
+    describe=lambda options, shape, directory: PostgresSink(options, shape).describe(),
     alterations=lambda options, change: alterations(PostgresDialect(PostgresOptions("")), change),
     example='dsn: "${env:ORDERS_DSN}"',
     extra="postgres",

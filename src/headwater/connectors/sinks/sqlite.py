@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater.connectors.contract import ColumnType, TableShape
 from headwater.connectors.spec import SinkSpec
-from headwater.connectors.sql_columns import alterations, present_columns
+from headwater.connectors.sql_columns import alterations
 from headwater.connectors.sql_dialect import Dialect, keeps_deleted, quoted
 from headwater.connectors.sql_table import SQL_FEATURES, SqlTableSink
 from headwater.private_files import make_private_file
@@ -113,9 +113,7 @@ SPEC = SinkSpec(
     make=lambda options, shape, directory: SqliteSink(directory / options.path, shape),
     features=SQL_FEATURES,
     statements=lambda options, shape: [SqliteDialect(Path()).create_table(shape)],
-    describe=lambda options, shape, directory: present_columns(
-        SqliteDialect(Path()), SqliteSink(directory / options.path, shape).describe()
-    ),
+    describe=lambda options, shape, directory: SqliteSink(directory / options.path, shape).describe(),
     alterations=lambda options, change: alterations(SqliteDialect(Path()), change),
     file=lambda options: str(options.path),
     example="path: var/orders.db",

@@ -340,14 +340,23 @@ def _schedule(options: HttpPollOptions) -> Callable[[float], float]:
             "A schedule needs cronsim, which is not installed.", hint="Install headwater[schedules]."
         ) from None
     try:
-        CronSim(written, datetime.now(UTC))
+        next(CronSim(written, datetime.now(UTC)))
     except CronSimError as error:
         raise SourceRefused(f"{written!r} is no cron expression: {error}.") from None
+    except StopIteration:
+        raise SourceRefused(f"{written!r} is a time that never comes.") from None
     began = time.time()
     return lambda polled: next(CronSim(written, EPOCH + timedelta(seconds=polled or began))).timestamp()
 
 
 def _check(options: HttpPollOptions, source: Declaration) -> None:
+    try:
+        _schedule(options)
+    except SourceRefused as error:
+        hint = "Write minute, hour, day of the month, month and day of the week, such as `*/5 * * * *`."
+        raise source.refusal(("schedule",), f"schedule: {error.message}", hint=hint) from None
+    except ExtraMissing:
+        pass  # It is reported when the source is made.
     check_written(options.url, options.headers, source)
     if options.next and options.page_parameter:
         raise source.refusal(("next",), "pages are found by `next` or by `page_parameter`, not by both.")

@@ -202,6 +202,22 @@ class EvolutionSuite(ContractSuite):
         ]
         await sink.close()
 
+    @pytest.mark.parametrize("kind", ["integer", "number", "boolean", "object", "array"])
+    async def test_a_text_that_becomes_another_type_freezes_the_sink(
+        self, new: Callable[..., ReadableEvolvingSink], schemas: Callable[..., Path], kind: str
+    ) -> None:
+        """Also where the target has one type for texts and for JSON: what is there must not change its meaning."""
+        sink = new()
+        schemas("1.1.0", note={"type": "string"})
+        await sink.open()
+        await self.give(sink, "1", page("a", 1, "1.1.0", note="as it is"))
+        await sink.close()
+        schemas("2.0.0", note={"type": kind})
+        again = new()
+        with pytest.raises(SinkFrozen, match="note"):
+            await again.open()
+        await again.close()
+
     async def test_the_contract_freeze_waits_until_somebody_has_agreed(
         self, new: Callable[..., ReadableEvolvingSink], schemas: Callable[..., Path]
     ) -> None:

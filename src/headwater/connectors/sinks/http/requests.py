@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from headwater.connectors.contract import Delivery
 from headwater.connectors.credentials import refuse_credentials
-from headwater.connectors.templates import Template, parsed_values, rendered_values
+from headwater.connectors.templates import Template, parsed_values, paths_of, rendered_values
 from headwater.errors import ConfigInvalid, EventMalformed
 from headwater.event import encode_json
 from headwater.settings import setting
@@ -111,7 +111,15 @@ class RequestMaker:
         if self._url is not None:
             self._check_address(self._url)
         self._headers = {name: Template.parse(value) for name, value in options.headers.items()}
+        for name, template in self._headers.items():
+            if _CONTROLS.search(template.text):
+                raise ConfigInvalid(f"The header {name} contains control characters.", hint="Write it in one line.")
         self._body = None if options.body is None else parsed_values(options.body)
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The dotted paths of the fields that requests are made of."""
+        return tuple(dict.fromkeys(paths_of([self._url, *self._headers.values(), self._body])))
 
     def made(self, delivery: Delivery) -> Prepared:
         """Raises EventMalformed if a field is absent, or its value cannot be part of an address or a header."""

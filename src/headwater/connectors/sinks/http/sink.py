@@ -244,4 +244,5 @@ SPEC = SinkSpec(
     form="events",
     example='url: "https://shop.example/orders/{id}"',
     batch=BatchDefaults(rows_max=500, bytes_max=4_194_304, seconds_max=0.1),
+    fields=lambda options: RequestMaker(options).fields,
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.connectors.row_changes.events import TableEvents, read_tables, streams_of_tables
+from headwater.connectors.row_changes.events import TableEvents, fields_of_tables, read_tables, streams_of_tables
 from headwater.declaration import Declaration
 from headwater.settings import REQUIRED, setting
 
@@ -55,6 +55,11 @@ def tables_of(options: MysqlCdcOptions, source: Declaration | None = None) -> tu
 def streams_of(options: MysqlCdcOptions) -> Sequence[str]:
     """The streams that the tables go to."""
     return streams_of_tables(tables_of(options))
+
+
+def filled_by(options: MysqlCdcOptions) -> Sequence[tuple[str, str]]:
+    """The streams that the tables go to, each with the dotted path of a field that is filled."""
+    return fields_of_tables(tables_of(options))
 
 
 def check(options: MysqlCdcOptions, source: Declaration) -> None:

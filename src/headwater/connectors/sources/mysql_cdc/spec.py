@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.connectors.source_spec import SourceSpec
-from headwater.connectors.sources.mysql_cdc.options import MysqlCdcOptions, check, streams_of
+from headwater.connectors.sources.mysql_cdc.options import MysqlCdcOptions, check, filled_by, streams_of
 from headwater.connectors.sources.mysql_cdc.source import FEATURES, MysqlCdc
 
 SPEC = SourceSpec(
@@ -14,6 +14,7 @@ SPEC = SourceSpec(
     features=FEATURES,
     extra="mysql",
     streams=streams_of,
+    fields=filled_by,
     check=check,
     example="""\
 connector: mysql_cdc

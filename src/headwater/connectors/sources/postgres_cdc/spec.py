@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.connectors.source_spec import SourceSpec
-from headwater.connectors.sources.postgres_cdc.options import PostgresCdcOptions, check, streams_of
+from headwater.connectors.sources.postgres_cdc.options import PostgresCdcOptions, check, filled_by, streams_of
 from headwater.connectors.sources.postgres_cdc.source import FEATURES, PostgresCdc
 
 SPEC = SourceSpec(
@@ -14,6 +14,7 @@ SPEC = SourceSpec(
     features=FEATURES,
     extra="postgres",
     streams=streams_of,
+    fields=filled_by,
     check=check,
     example="""\
 connector: postgres_cdc
