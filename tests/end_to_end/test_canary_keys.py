@@ -103,7 +103,7 @@ async def test_a_key_is_shown_nowhere(project: Path, remote: tuple[Platform, str
     [
         ({"http://there": "${env:HEADWATER_NOT_SET}"}, "which is not set"),
         ({"http://there": "${file:nothing}"}, "cannot be"),
-        ({"http://there": "${file:empty}"}, "not an API key"),
+        ({"http://there": "${file:empty}"}, "which is empty"),
         ({"http://there": "${file:two}"}, "not an API key"),
         ({"http://there": "hwk_in_the_settings"}, "contains the key itself"),
         ({"http://there": 5}, "contains the key itself"),
