@@ -408,6 +408,20 @@ async def test_maintenance_leaves_the_files_of_a_table_that_was_set_aside(
     await sink.close()
 
 
+async def test_a_column_that_the_table_does_not_have_now_is_shown_as_empty(
+    new_sink: Callable[..., IcebergSink], catalog: Catalog
+) -> None:
+    sink = new_sink(dataclasses.replace(VISITS, columns=(*VISITS.columns, Column("note", "text", "note"))))
+    await sink.open()
+    await sink.write([visit(1, "2026-01-01T00:00:00Z", note="new")], "token")
+    (before,) = sink.view(10).rows
+    # As when a page looks at the table while it is widened.
+    with loaded(catalog, "visits").update_schema() as update:
+        update.delete_column("note")
+    assert sink.view(10).rows == [(*before[:-1], None)]
+    await sink.close()
+
+
 async def test_narrow_columns_of_another_engine_are_made_wider(
     new_sink: Callable[..., IcebergSink], catalog: Catalog
 ) -> None:

@@ -79,14 +79,17 @@ class IcebergSink:
         await self._on(self._table.close)
 
     def view(self, rows_max: int, order: str = "") -> TableView:
-        """As `Readable`. 10,000 rows are sorted."""
+        """As `Readable`. 10,000 rows are sorted; a column that the table is about to get is empty."""
         self.shape.order_terms(order)
         names = self.shape.column_names
         with self._reading, self._table.translated():
             table = self._table.load()
-            found = table.scan(selected_fields=names, limit=max(rows_max, SORTED_ROWS_MAX)).to_arrow()
+            there = {field.name for field in table.schema().fields}
+            selected = tuple(name for name in names if name in there)
+            found = table.scan(selected_fields=selected, limit=max(rows_max, SORTED_ROWS_MAX)).to_arrow()
             total = table.scan().count()
-        columns = [shown_values(found.column(name)) for name in names]
+        empty = [None] * found.num_rows
+        columns = [shown_values(found.column(name)) if name in there else empty for name in names]
         return sorted_view(self.shape, list(zip(*columns, strict=True)), total, rows_max, order)
 
     async def _on(self, work: Callable[[], _T]) -> _T:
