@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pyarrow import parquet
 
 from headwater.connectors.contract import Column, Delivery, EventShape, Sink, TableShape
 from headwater.connectors.lake.file_sink import FileOptions, FileSink
+from headwater.connectors.lake.file_system import Entry
 from headwater.connectors.lake.local_files import LocalFiles
 from headwater.connectors.registry import sink_spec
 from headwater.errors import ConfigInvalid, EventMalformed, TableConflict, WriteIncomplete, WriterFenced
@@ -130,6 +133,68 @@ async def test_a_process_that_was_replaced_writes_nothing(tmp_path: Path, kind: 
     await stopped.close()
     await successor.close()
     assert counts(tmp_path) == [1, 2]
+
+
+class Meeting:
+    """When two writers are where: one is about to list the files of the table, the other has just made its commit."""
+
+    def __init__(self) -> None:
+        self.is_armed = False
+        self.lists, self.committed, self.fenced = threading.Event(), threading.Event(), threading.Event()
+
+
+class Committing(KilledFiles):
+    meeting: Meeting
+
+    def create(self, path: str, content: bytes) -> bool:
+        if not self.meeting.is_armed:
+            return super().create(path, content)
+        assert self.meeting.lists.wait(20)
+        made = super().create(path, content)
+        self.meeting.committed.set()
+        assert self.meeting.fenced.wait(20)
+        return made
+
+
+class Listing(KilledFiles):
+    meeting: Meeting
+
+    def entries(self, path: str) -> Sequence[Entry]:
+        if self.meeting.is_armed and path == "orders":
+            self.meeting.lists.set()
+            assert self.meeting.committed.wait(20)
+        return super().entries(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_process_that_is_fenced_leaves_the_files_of_a_commit_that_was_made_just_now(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = Meeting()
+    sinks = []
+    for kind_of_files in (Committing, Listing):
+        files = kind_of_files(LocalFiles(tmp_path / "out"))
+        files.meeting = meeting
+        sinks.append(made(kind, tmp_path))
+        monkeypatch.setattr(sinks[-1], "_files", files)
+        await sinks[-1].open()
+    committing, listing = sinks
+
+    async def fenced() -> None:
+        with pytest.raises(WriterFenced):
+            await listing.write([Delivery(event(2))], "2")
+        meeting.fenced.set()
+
+    meeting.is_armed = True
+    await asyncio.gather(committing.write([Delivery(event(1))], "1"), fenced())
+    assert counts(tmp_path) == [1]
+    meeting.is_armed = False
+    assert await listing.open() == "1"
+    await listing.write([Delivery(event(2))], "2")
+    for sink in sinks:
+        await sink.close()
+    assert counts(tmp_path) == [1, 2]
+    assert not list((tmp_path / "out").rglob("*.pending"))
 
 
 async def test_new_columns_are_added_and_another_type_leaves_the_files_untouched(tmp_path: Path) -> None:

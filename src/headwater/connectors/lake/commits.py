@@ -9,6 +9,7 @@ manifests see each partition before or after a commit, never in between.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ MANIFEST = "_manifest.json"
 # Marks a partition as complete, as Hadoop's tools do.
 MARKER = "_SUCCESS"
 PENDING_SUFFIX = ".pending"
+# The hidden name of a file of the commit with this number.
+_HIDDEN = re.compile(rf"\.(?:merged-)?([0-9]+)[-.].*{re.escape(PENDING_SUFFIX)}")
 HEADS_KEPT = 3
 HEAD_BYTES_MAX = 67_108_864
 # How long a reader waits for the files of a manifest that is being replaced.
@@ -162,10 +165,14 @@ class TableDirectory:
                 )
             time.sleep(_PAUSE_SECONDS)
 
-    def delete_hidden(self, place: str) -> None:
-        """Delete the hidden files of commits that were never made."""
+    def delete_hidden(self, place: str, number_max: int) -> None:
+        """Delete the hidden files of commits that were never made, up to this number, which was carried out.
+
+        Those of a later commit stay: another process may be about to make it, or have made it just now.
+        """
         for entry in self.files.entries(joined(self.path, place)):
-            if entry.name.startswith(".") and entry.name.endswith(PENDING_SUFFIX):
+            numbered = _HIDDEN.fullmatch(entry.name)
+            if numbered is not None and int(numbered[1]) <= number_max:
                 self.files.delete(joined(self.path, place, entry.name))
 
     def _was_removed(self, change: Change) -> bool:

@@ -177,8 +177,9 @@ class HdfsFiles:
         headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
         try:
             connection.request(method, f"{parts.path}?{parts.query}", body=body, headers=headers)
-            response = connection.getresponse()
-            content = response.read(bytes_max + 1)
+            # It has the socket as long as it is not read to its end.
+            with connection.getresponse() as response:
+                content = response.read(bytes_max + 1)
             location = response.getheader("Location")
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__

@@ -67,8 +67,9 @@ class ConditionalWrites:
         connection = kind(parts.netloc, timeout=self._seconds_max)
         try:
             connection.request("PUT", path, body=content, headers=headers)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES_MAX)
+            # It has the socket as long as it is not read to its end.
+            with connection.getresponse() as response:
+                answer = response.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
             raise SinkUnavailable(f"s3://{self._bucket}/{key} cannot be written: {why}") from error

@@ -23,7 +23,7 @@ REGION_DEFAULT = "us-east-1"
 PROBE = "probe-"
 # What the driver says of an object that is deleted before its content is asked for: the store's answer does not fit
 # into the buffer for a short object.
-GONE = ("NO_SUCH_KEY", "Failed to flush response stream")
+GONE = ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "Failed to flush response stream")
 DELETIONS_MAX = 10
 # How often an object is read that is replaced meanwhile.
 READS_MAX = 20

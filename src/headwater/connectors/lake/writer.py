@@ -130,7 +130,7 @@ class TableWriter:
         found = self._manifests.get(place)
         if found is None:
             # What an unfinished write left is in the way of nobody, and is removed once.
-            self.table.delete_hidden(place)
+            self.table.delete_hidden(place, self._number)
             if len(self._manifests) >= MANIFESTS_MAX:
                 self._manifests.clear()
             found = self._manifests[place] = self.table.manifest(place)
