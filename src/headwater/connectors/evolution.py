@@ -8,12 +8,15 @@ otherwise a conflict, which freezes the sink. Columns that are no longer wanted 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from headwater.connectors.contract import Column, ColumnType, PresentColumn, PresentTable, TableShape
+from headwater.event import is_json
 
+# How many values of a column say whether it has texts or JSON, where the target has one type for both.
+TEXTS_LOOKED_AT_MAX = 1000
 # What becomes of events whose schema has other columns than the table: the table is changed, the sink stops until
 # somebody has changed it, these events are left out, or their new values are.
 Contract = Literal["evolve", "freeze", "discard_row", "discard_value"]
@@ -26,6 +29,17 @@ _HOLDS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"timestamp"}),
     "real": frozenset({"integer"}),
 }
+
+
+def with_texts_seen(column: PresentColumn, some: Callable[[], Iterable[object]]) -> PresentColumn:
+    """The column; if its type may be that of texts or of JSON, and some of its values are no JSON, not that of JSON.
+
+    `some`: up to TEXTS_LOOKED_AT_MAX of its values; asked only if need be.
+    """
+    if column.holds is None or not {"text", "json"} <= column.holds:
+        return column
+    are_json = all(is_json(str(value).encode()) for value in some() if value is not None)
+    return column if are_json else column._replace(holds=column.holds - {"json"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from headwater.connectors.contract import Column, ColumnType, PresentColumn, PresentTable, TableShape
-from headwater.connectors.evolution import TableChange
+from headwater.connectors.evolution import TEXTS_LOOKED_AT_MAX, TableChange, with_texts_seen
 from headwater.connectors.sql_dialect import C, Dialect, quoted
 from headwater.connectors.sql_session import Session
 from headwater.errors import SinkFrozen
-from headwater.event import is_json
 
 FROZEN_PAUSE_SECONDS = 2.0
 # Beyond this, two integers are the same floating-point number.
 EXACT_MAX = 2**53
-TEXTS_LOOKED_AT_MAX = 1000
 # Other names of a type, as databases give them.
 _ALIASES = {"TINYINT": "BOOLEAN"}
 
@@ -24,18 +23,15 @@ def present_columns(dialect: Dialect[C], connection: C, table: str) -> PresentTa
     """The columns of a table; None if it has none, so that there is no table."""
     found = {}
     for name, kind in dialect.describe(connection, table).items():
-        held = holds(dialect, kind)
-        if held is not None and {"text", "json"} <= held and _has_plain_text(dialect, connection, table, name):
-            held -= {"json"}
-        found[name] = PresentColumn(kind, held)
+        column = PresentColumn(kind, holds(dialect, kind))
+        found[name] = with_texts_seen(column, partial(_some, dialect, connection, table, name))
     return found or None
 
 
-def _has_plain_text(dialect: Dialect[C], connection: C, table: str, column: str) -> bool:
-    """Whether a column that may be text or JSON, by its type, has values that are no JSON; some are looked at."""
+def _some(dialect: Dialect[C], connection: C, table: str, column: str) -> Iterable[object]:
     name = quoted([column])
     some = f"SELECT {name} FROM {dialect.table(table)} WHERE {name} IS NOT NULL LIMIT {TEXTS_LOOKED_AT_MAX}"
-    return not all(is_json(str(value).encode()) for (value,) in connection.execute(some).fetchall())
+    return (value for (value,) in connection.execute(some).fetchall())
 
 
 def holds(dialect: Dialect[C], described: str) -> frozenset[ColumnType] | None:

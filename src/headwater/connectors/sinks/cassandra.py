@@ -12,9 +12,10 @@ import asyncio
 import re
 import ssl
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import cassandra
@@ -30,7 +31,7 @@ from headwater.connectors.contract import (
     SinkFeatures,
     TableShape,
 )
-from headwater.connectors.evolution import TableChange
+from headwater.connectors.evolution import TEXTS_LOOKED_AT_MAX, TableChange, with_texts_seen
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.rows import RowReader
 from headwater.connectors.sorted_views import SORTED_ROWS_MAX, sorted_view
@@ -258,6 +259,12 @@ class CassandraSink:
                 if not self._options.replication:
                     self._require_keyspace(session)
                 columns = self._columns(session)
+                present = {
+                    name: with_texts_seen(
+                        PresentColumn(column.type, holds(column.type)), partial(self._some, session, name)
+                    )
+                    for name, column in columns.items()
+                }
             finally:
                 there, self._cluster = self._cluster, None
                 if there is not None:
@@ -270,7 +277,11 @@ class CassandraSink:
                 f" by {', '.join(wanted)}.",
                 hint="Give the sink the key of the table, or another `table`.",
             )
-        return {name: PresentColumn(column.type, holds(column.type)) for name, column in columns.items()} or None
+        return present or None
+
+    def _some(self, session: Any, column: str) -> Iterable[object]:
+        query = f"SELECT {quoted([column])} FROM {self._table} LIMIT {TEXTS_LOOKED_AT_MAX}"
+        return (value for (value,) in session.execute(query))
 
     def _require_keyspace(self, session: Any) -> None:
         keyspace = self._options.keyspace

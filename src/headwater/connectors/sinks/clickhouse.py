@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -28,7 +29,7 @@ from headwater.connectors.contract import (
     TableShape,
 )
 from headwater.connectors.credentials import refuse_credentials
-from headwater.connectors.evolution import TableChange
+from headwater.connectors.evolution import TEXTS_LOOKED_AT_MAX, TableChange, with_texts_seen
 from headwater.connectors.partial_writes import incomplete
 from headwater.connectors.rows import RowReader
 from headwater.connectors.spec import BatchDefaults, SinkSpec
@@ -153,10 +154,9 @@ class ClickhouseSink:
         query = f"SELECT {quoted(self.shape.column_names)} FROM {source}{ordered} LIMIT {rows_max:d}"
         settings = "SETTINGS output_format_json_quote_64bit_integers = 0"
         with httpx.Client(**self._arguments()) as client, self._translated():
-            rows = _answered(client.post("", content=f"{query} {settings} FORMAT JSONCompactEachRow"))
+            rows = _rows_of(client.post("", content=f"{query} {settings} FORMAT JSONCompactEachRow"))
             total = _answered(client.post("", content=f"SELECT count() FROM {source} FORMAT TabSeparated"))
-        found = [tuple(json.loads(line)) for line in rows.split("\n") if line]
-        return TableView(self.shape.name, self.shape.column_names, found, int(total))
+        return TableView(self.shape.name, self.shape.column_names, rows, int(total))
 
     async def widen(self, columns: Sequence[Column]) -> None:
         for column in columns:
@@ -174,9 +174,16 @@ class ClickhouseSink:
         where = f"database = {_literal(self._options.database)} AND table = {_literal(self.shape.name)}"
         query = f"SELECT name, type FROM system.columns WHERE {where} ORDER BY position FORMAT JSONCompactEachRow"
         with httpx.Client(**self._arguments()) as client, self._translated():
-            lines = _answered(client.post("", content=query)).split("\n")
-        found = dict(json.loads(line) for line in lines if line)
-        return {name: PresentColumn(kind, holds(kind)) for name, kind in found.items()} or None
+            found = _rows_of(client.post("", content=query))
+            columns = {name: PresentColumn(kind, holds(kind)) for name, kind in found}
+            return {
+                name: with_texts_seen(one, partial(self._some, client, name)) for name, one in columns.items()
+            } or None
+
+    def _some(self, client: httpx.Client, column: str) -> Iterable[object]:
+        name = quoted([column])
+        query = f"SELECT {name} FROM {self._table} WHERE {name} IS NOT NULL LIMIT {TEXTS_LOOKED_AT_MAX}"
+        return (value for (value,) in _rows_of(client.post("", content=f"{query} FORMAT JSONCompactEachRow")))
 
     def _line(self, names: Sequence[str], values: Sequence[Any], *, is_deleted: bool) -> bytes:
         row = dict(zip(names, values, strict=True))
@@ -226,6 +233,11 @@ class _Refused(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _rows_of(response: httpx.Response) -> list[tuple[Any, ...]]:
+    """The rows of an answer in the format JSONCompactEachRow."""
+    return [tuple(json.loads(line)) for line in _answered(response).split("\n") if line]
 
 
 def _answered(answer: httpx.Response) -> str:

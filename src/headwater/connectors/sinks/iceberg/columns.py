@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow
@@ -25,7 +26,7 @@ from pyiceberg.types import (
 )
 
 from headwater.connectors.contract import Column, ColumnType, PresentColumn, PresentTable, TableShape
-from headwater.connectors.evolution import TableChange
+from headwater.connectors.evolution import TEXTS_LOOKED_AT_MAX, TableChange, with_texts_seen
 from headwater.errors import ConfigInvalid, SinkFrozen
 from headwater.times import time_us, utc_microseconds
 
@@ -76,9 +77,16 @@ def partitions_of(shape: TableShape, schema: Schema, column: str, by: str) -> Pa
 def present_columns(table: Table) -> PresentTable:
     """The columns that the table has, and what they are suited for."""
     return {
-        field.name: PresentColumn(str(field.field_type), _holds(type(field.field_type)))
+        field.name: with_texts_seen(
+            PresentColumn(str(field.field_type), _holds(type(field.field_type))), partial(_some, table, field.name)
+        )
         for field in table.schema().fields
     }
+
+
+def _some(table: Table, column: str) -> Iterable[object]:
+    found = table.scan(selected_fields=(column,), limit=TEXTS_LOOKED_AT_MAX).to_arrow()
+    return list(found.column(column).to_pylist())
 
 
 def alterations(change: TableChange) -> list[str]:
