@@ -92,6 +92,24 @@ async def test_a_text_that_is_too_long_for_a_column_of_the_table_is_an_error_tha
         await sink.close()
 
 
+async def test_json_that_is_nested_too_deeply_is_an_error_that_says_so_and_the_rest_is_written(
+    new_sink: NewSink,
+) -> None:
+    def nested(depth: int) -> list[Any]:
+        value: list[Any] = []
+        for _ in range(depth - 1):
+            value = [value]
+        return value
+
+    sink = new_sink(TableShape("deep", (Column("id", "integer", "id"), Column("all", "json", "all")), ("id",)))
+    await sink.open()
+    rows = [Delivery({"id": depth, "all": nested(depth)}) for depth in (1, 30, 60)]
+    with pytest.raises(WriteIncomplete) as incomplete:
+        await sink.write(rows, "token")
+    assert list(incomplete.value.rejected) == [2]
+    assert "nested less than 32 deep" in str(incomplete.value.rejected[2])
+
+
 async def test_keys_that_differ_in_case_accents_or_spaces_are_different_keys(new_sink: NewSink) -> None:
     sink = new_sink(NAMES)
     await sink.open()

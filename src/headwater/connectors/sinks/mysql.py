@@ -36,6 +36,9 @@ PADDING_COLLATION = "utf8mb4_bin"
 # Refusals of a row that the driver does not class as such: too large a row, values of a type, what a trigger raises,
 # CHECK.
 _ROW_ERRORS = frozenset((1118, 1292, 1366, 1644, 3140, 3819, 4025))
+# By which MariaDB, whose JSON is a text with a CHECK, refuses what it does not read as JSON.
+CHECK_FAILED = 4025
+JSON_REFUSED = "; of JSON, MariaDB takes what is nested less than 32 deep"
 _COLLATIONS = "information_schema.collations WHERE collation_name ="
 _SSL = frozenset(("ssl_ca", "ssl_cert", "ssl_key"))
 # What a statement has besides its rows.
@@ -198,7 +201,19 @@ class MysqlDialect(Dialect[MysqlConnection]):
             "SELECT column_name, column_type FROM information_schema.columns"
             " WHERE table_schema = DATABASE() AND table_name = %s ORDER BY ordinal_position"
         )
-        return dict(connection.execute(query, [table]).fetchall())
+        found: dict[str, str] = dict(connection.execute(query, [table]).fetchall())
+        if any(kind == "longtext" for kind in found.values()) and "MariaDB" in str(
+            connection.execute("SELECT VERSION()").fetchall()
+        ):
+            # What MariaDB calls JSON is a text with this check.
+            checks = (
+                "SELECT lower(check_clause) FROM information_schema.check_constraints"
+                " WHERE constraint_schema = DATABASE() AND table_name = %s"
+            )
+            clauses = {clause for (clause,) in connection.execute(checks, [table]).fetchall()}
+            # The quotes are those of the mode of the session.
+            found |= {name: "json" for name in found if clauses & {f"json_valid({q}{name.lower()}{q})" for q in '`"'}}
+        return found
 
     def column_type(self, shape: TableShape, column: Column) -> str:
         if column.type not in ("text", "json"):
@@ -235,7 +250,8 @@ class MysqlDialect(Dialect[MysqlConnection]):
 
     def explain(self, error: Exception) -> str:
         if isinstance(error, pymysql.err.Error) and len(error.args) > 1:
-            return f"{' '.join(str(error.args[1]).split())} (error {error.args[0]})"
+            more = JSON_REFUSED if error.args[0] == CHECK_FAILED else ""
+            return f"{' '.join(str(error.args[1]).split())} (error {error.args[0]}){more}"
         return super().explain(error)
 
     def on_conflict(self, shape: TableShape) -> str:

@@ -218,6 +218,19 @@ class EvolutionSuite(ContractSuite):
             await again.open()
         await again.close()
 
+    async def test_a_column_of_json_is_found_as_it_was_made(
+        self, new: Callable[..., ReadableEvolvingSink], schemas: Callable[..., Path]
+    ) -> None:
+        schemas("1.0.0", note={})
+        values: list[Any] = [{"a": [1, "b"]}, "a text", 5, [], True]
+        for number, value in enumerate(values):
+            sink = new()
+            await sink.open()
+            await self.give(sink, f"token-{number}", page(str(number), 1, note=value))
+            found = {int(title): json.loads(note) for title, note in self.rows(sink, "title", "note")}
+            assert found == dict(enumerate(values[: number + 1]))
+            await sink.close()
+
     async def test_the_contract_freeze_waits_until_somebody_has_agreed(
         self, new: Callable[..., ReadableEvolvingSink], schemas: Callable[..., Path]
     ) -> None:
