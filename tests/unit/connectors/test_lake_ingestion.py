@@ -363,15 +363,21 @@ class TestFiles:
         assert parquet.ParquetFile(tmp_path / "lake" / joined(TABLE, HOUR_0, name)).metadata.num_rows == 5
         assert ids(seen_by_tools(tmp_path)) == [f"order-{number}" for number in range(5)]
 
-    async def test_what_an_unfinished_write_left_is_removed_by_the_next_one(self, tmp_path: Path) -> None:
+    async def test_what_an_unfinished_write_left_is_removed_once_another_commit_has_its_number(
+        self, tmp_path: Path
+    ) -> None:
         await write_all(tmp_path)
-        left = tmp_path / "lake" / TABLE / HOUR_0 / ".00000099-ab.parquet.0.pending"
+        hour = tmp_path / "lake" / TABLE / HOUR_0
+        left, coming = hour / ".00000001-ab.parquet.0.pending", hour / ".00000099-ab.parquet.0.pending"
         left.write_bytes(b"not whole")
+        # Perhaps that of a commit which another process is about to make.
+        coming.write_bytes(b"whole")
         sink = lake_sink(tmp_path)
         await sink.open()
         await sink.write(delivered(order(8, "2026-01-31T00:00:00Z")), token(20))
         await sink.close()
         assert not left.exists()
+        assert coming.exists()
 
     async def test_a_process_that_was_replaced_writes_nothing(self, tmp_path: Path) -> None:
         stopped, successor = lake_sink(tmp_path), lake_sink(tmp_path)
