@@ -127,5 +127,6 @@ class MysqlCdc(RowChangeSource[Place]):
     async def _close_connections(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            # It may have failed already, and is not used again.
             with contextlib.suppress(Exception):
                 connection.close()

@@ -130,6 +130,7 @@ class PostgresCdc(RowChangeSource[Place]):
         self._connection, self._session = None, None
         for one in (connection, session):
             if one is not None:
+                # It may have failed already, and is not used again.
                 with contextlib.suppress(Exception):
                     await one.close()
 
