@@ -181,9 +181,9 @@ def test_there_is_a_limit_of_connections(address: tuple[str, int]) -> None:
     with contextlib.ExitStack() as stack:
         open_ones = [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(3)]
         assert all(answered(one) for one in open_ones)
-        further = stack.enter_context(socket.create_connection(address, timeout=10))
+        # The reset may come before the client has seen that it is connected.
         with contextlib.suppress(ConnectionError):
-            assert not answered(further)
+            assert not answered(stack.enter_context(socket.create_connection(address, timeout=10)))
 
 
 async def test_leaving_the_block_aborts_what_is_open_and_frees_the_port() -> None:
