@@ -224,7 +224,9 @@ configuration has been repaired, or, with `freeze`, once `headwater apply` has c
 `headwater_sink_discarded_total` counts the rows and values that are left out.
 
 `headwater plan` shows each table, what there is to be created or altered, and the statements; a target that does not
-answer is shown as such. `headwater apply` makes the changes, and so does the server when the sink starts.
+answer is shown as such, and the exit code is 3 then, whatever else has to change. `headwater apply` makes the changes,
+and so does the server when the sink starts. Targets that do not answer are left as they are, all others are made, and
+the exit code is 3.
 """
 
 

@@ -34,8 +34,8 @@ def schema(version: str, **fields: str) -> dict[str, str]:
     return {f"schemas/order/{version}.yaml": json.dumps({**document, "type": "object", "properties": properties})}
 
 
-def write_project(folder: Path, sink: dict[str, Any]) -> None:
-    stream = {"stream": STREAM, "schema_title": "order", "sinks": [sink]}
+def write_project(folder: Path, *sinks: dict[str, Any]) -> None:
+    stream = {"stream": STREAM, "schema_title": "order", "sinks": list(sinks)}
     write_files(folder, {"headwater.yaml": "", f"streams/{STREAM}.yaml": yaml.safe_dump(stream), **schema("1.0.0")})
 
 
@@ -48,7 +48,7 @@ def run(folder: Path, *words: str, code: int = 0) -> Result:
 def planned(folder: Path, code: int) -> dict[str, Any]:
     """The one sink of the plan."""
     # Its topics are a change, too, unless they have been made.
-    document = json.loads(run(folder, "plan", "--json", code=code).output)
+    document = json.loads(run(folder, "plan", "--json", code=code).stdout)
     (sink,) = [*document["tables"], *document["events"]]
     found: dict[str, Any] = sink
     return found
@@ -189,9 +189,50 @@ def test_a_server_that_is_away_is_shown_as_such_without_its_password(connector: 
     sink = {"connector": connector, "timeout_seconds": 1.0, "user": "somebody", "password": "${file:password}"}
     write_project(tmp_path, {**sink, **addresses[connector]})
     CliRunner().invoke(main, ["apply", "--yes", "--project", str(tmp_path)])
-    found = planned(tmp_path, 0)
+    found = planned(tmp_path, 3)
     assert found["action"] == "unreachable"
-    shown = run(tmp_path, "plan").output
-    assert "? away   " in shown
-    assert "cannot be reached" in shown
-    assert "hunter2" not in shown + str(found)
+    result = run(tmp_path, "plan", code=3)
+    assert "? away   " in result.stdout
+    assert "cannot be reached" in result.stdout
+    assert f"({found['place']}, {connector}) could not be looked at: " in result.stderr
+    assert f"`headwater sinks test {found['name']}` tries it. Then run `headwater plan` again." in result.stderr
+    assert "hunter2" not in result.output + str(found)
+
+
+AWAY = {"connector": "clickhouse", "url": "http://127.0.0.1:9", "table": "far", "timeout_seconds": 1.0, "key": ["id"]}
+HERE = {"connector": "sqlite", "path": "var/near.db", "table": "near", "key": ["id"]}
+
+
+def actions(result: Result) -> dict[str, str]:
+    return {table["name"]: table["action"] for table in json.loads(result.stdout)["tables"]}
+
+
+def test_targets_that_are_away_keep_no_other_from_being_planned_and_applied(tmp_path: Path) -> None:
+    write_project(tmp_path, AWAY, HERE)
+    result = run(tmp_path, "plan", "--json", code=3)
+    assert actions(result) == {"far": "unreachable", "near": "create"}
+    assert "The target of the sink far (" in result.stderr
+    assert "sink near" not in result.stderr
+    result = run(tmp_path, "apply", "--yes", "--json", code=3)
+    done = json.loads(result.stdout)
+    assert (done["applied"], [one["sink"] for one in done["left"]]) == (True, ["far"])
+    assert "could not be looked at, and was left as it is: " in result.stderr
+    assert "Then run `headwater apply` again." in result.stderr
+    assert "1 targets of sinks are now as declared." in result.stderr
+    assert actions(run(tmp_path, "plan", "--json", code=3)) == {"far": "unreachable", "near": "none"}
+    write_project(tmp_path, HERE)
+    run(tmp_path, "plan")
+    assert json.loads(run(tmp_path, "apply", "--yes", "--json").stdout)["left"] == []
+
+
+def test_a_target_that_cannot_be_made_keeps_no_other_from_being_made(tmp_path: Path) -> None:
+    write_project(tmp_path, {**HERE, "path": "taken/far.db", "table": "far"}, HERE)
+    assert actions(run(tmp_path, "plan", "--json", code=2)) == {"far": "create", "near": "create"}
+    (tmp_path / "taken").write_text("a file where a directory is needed")
+    result = run(tmp_path, "apply", "--yes", code=3)
+    assert "The target of the sink far (" in result.stderr
+    assert "could not be made as declared: " in result.stderr
+    assert "1 targets of sinks are now as declared." in result.stderr
+    (tmp_path / "taken").unlink()
+    run(tmp_path, "apply", "--yes")
+    assert actions(run(tmp_path, "plan", "--json")) == {"far": "none", "near": "none"}

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.cli.console import print_json, say
-from headwater.cli.plan import Declared, ask, load_declared, plan_as_json, project_option, show_plan
+from headwater.cli.plan import EXIT_LEFT, Declared, ask, load_declared, plan_as_json, project_option, show_plan
 from headwater.cli.table_plan import (
+    LeftTarget,
     Planned,
     PlannedTable,
     make_targets,
     planned_events,
     planned_tables,
+    report_left,
     show_tables,
     sinks_as_json,
+    unseen_targets,
 )
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
 
@@ -43,8 +46,8 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
 
     It shows the plan and asks for confirmation. Partitions are only ever added, and no topic is deleted; of tables
     columns are added, or made wider where nothing is lost. Afterwards the log is compared again. If a declared change
-    is impossible, nothing is changed. A table whose target does not answer is left as it is, which the plan shows. The
-    exit code is 0 when all else is as declared.
+    is impossible, nothing is changed. A target that does not answer is left as it is, and the others are made. The exit
+    code is 0 when all is as declared, and 3 when all is but targets of sinks that did not answer.
     """
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json needs --yes: it cannot ask for confirmation.")
@@ -59,20 +62,34 @@ def command(project: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         if as_json:
             print_json({**shown, "applied": False})
+        _end(unseen_targets([*tables, *events]), ())
         return
     refuse_impossible(plan)
     targets: Sequence[Planned] = (*tables, *events)
     refuse_impossible_targets(targets)
+    unmade: Sequence[LeftTarget] = ()
     if count := len(plan.changes) + sum(one.is_change for one in targets):
         if not yes:
             _agree(count)
         if plan.changes:
             asyncio.run(make_changes(declared, plan))
             say(f"{len(plan.changes)} topics are now as declared.")
-        if made := asyncio.run(make_targets(config, declared.jobs, targets)):
+        made, unmade = asyncio.run(make_targets(config, declared.jobs, targets))
+        if made:
             say(f"{made} targets of sinks are now as declared.")
+    unseen = unseen_targets(targets)
     if as_json:
-        print_json({**shown, "applied": True})
+        left = [{"sink": one.name, "reason": one.reason} for one in (*unseen, *unmade)]
+        print_json({**shown, "applied": True, "left": left})
+    _end(unseen, unmade)
+
+
+def _end(unseen: Sequence[LeftTarget], unmade: Sequence[LeftTarget]) -> None:
+    """Say which targets of sinks were left as they are, and exit by EXIT_LEFT if there are any."""
+    report_left(unseen, what="be looked at, and was left as it is", verb="apply")
+    report_left(unmade, what="be made as declared", verb="apply")
+    if unseen or unmade:
+        raise SystemExit(EXIT_LEFT)
 
 
 def refuse_impossible(plan: TopicPlan) -> None:

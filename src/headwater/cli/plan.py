@@ -13,7 +13,14 @@ import click
 
 from headwater.cli.console import print_json, report_error
 from headwater.cli.source_plan import PlannedSource, planned_sources, show_sources, sources_as_json
-from headwater.cli.table_plan import planned_events, planned_tables, show_tables, sinks_as_json
+from headwater.cli.table_plan import (
+    planned_events,
+    planned_tables,
+    report_left,
+    show_tables,
+    sinks_as_json,
+    unseen_targets,
+)
 from headwater.cli.up.up import require_project
 from headwater.errors import HeadwaterError, StreamUnknown
 from headwater.times import duration_text
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 EXIT_CHANGES = 2
 EXIT_UNKNOWN = 1
+EXIT_LEFT = 3
 OWN_TOPICS = "headwater."
 SQLITE = "sqlite:///"
 
@@ -50,11 +58,12 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
 
     The tables, indices and topics that sinks of stream files fill are compared with those in their targets, and shown
     with their columns and what creates or alters them; the server, or `headwater apply`, does this. A target that does
-    not answer is shown as such, with what a new table would be. No secret is shown. Of sources it is shown where each
-    continues, or begins, and what keeps it from starting; `headwater sources test` tries one.
+    not answer is shown as such, with what a new table would be; all others are compared. No secret is shown. Of sources
+    it is shown where each continues, or begins, and what keeps it from starting; `headwater sources test` tries one.
 
-    The exit code is 0 when there is nothing to do, 2 when something has to change, and 1 after an error. Topics
-    without a declaration are listed; they are never deleted.
+    The exit code is 0 when there is nothing to do, 2 when something has to change, 3 when the target of a sink could
+    not be looked at, whatever else has to change, and 1 after an error. Topics without a declaration are listed; they
+    are never deleted.
     """
     try:
         declared = load_declared(project)
@@ -76,6 +85,9 @@ def command(context: click.Context, project: Path, as_json: bool) -> None:
         show_sources(sources)
         if plan.changes or is_changed:
             click.echo("Run `headwater apply` to make these changes.")
+    if unseen := unseen_targets([*tables, *events]):
+        report_left(unseen, what="be looked at", verb="plan")
+        raise SystemExit(EXIT_LEFT)
     raise SystemExit(0 if plan.is_fulfilled and not is_changed else EXIT_CHANGES)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import click
 
+from headwater.cli.console import report_error
 from headwater.errors import HeadwaterError
 from headwater.foreign import name_of
 
@@ -271,24 +272,57 @@ def _show_events(one: PlannedEvents) -> None:
         click.secho(f"           {made}", fg="cyan")
 
 
-async def make_targets(config: Config, jobs: Sequence[Job], planned: Sequence[Planned]) -> int:
-    """Create and alter what the sinks need in their targets, as planned; returns how many.
+@dataclass(frozen=True, slots=True)
+class LeftTarget:
+    """A target of a sink that could not be looked at, or not be made as declared, and why."""
 
-    Raises SinkUnavailable, SinkFrozen, ExtraMissing, each with the name of the table or sink.
-    """
+    name: str
+    connector: str
+    place: str
+    reason: str
+    hint: str | None = None
+
+
+def unseen_targets(planned: Sequence[Planned]) -> list[LeftTarget]:
+    """The targets that could not be looked at."""
+    return [
+        LeftTarget(one.name, one.connector, one.place, one.reason or "")
+        for one in planned
+        if one.action == "unreachable"
+    ]
+
+
+def report_left(left: Sequence[LeftTarget], *, what: str, verb: str) -> None:
+    """An error for each target, with what to do before the verb is run again. `what`: such as `be looked at`."""
+    for one in left:
+        report_error(
+            f"The target of the sink {one.name} ({one.place}, {one.connector}) could not {what}: {one.reason}",
+            one.hint
+            or f"Start it, or repair its address or credentials; `headwater sinks test {one.name}` tries it. "
+            f"Then run `headwater {verb}` again.",
+        )
+
+
+async def make_targets(
+    config: Config, jobs: Sequence[Job], planned: Sequence[Planned]
+) -> tuple[int, Sequence[LeftTarget]]:
+    """Create and alter what the sinks need in their targets, as planned: how many were made, and which were not."""
     from headwater.processing.hosting.files import agreed_sink
 
-    needed = {one.name for one in planned if one.action in ("create", "alter")}
+    needed = {one.name: one for one in planned if one.action in ("create", "alter")}
+    left = []
     for job in jobs:
         writes = job.writes()
         if writes.target is None or writes.sink is None or writes.target.name not in needed:
             continue
-        sink = agreed_sink(config, job)
+        one, sink = needed[writes.target.name], agreed_sink(config, job)
         try:
             await sink.open()
         except HeadwaterError as error:
-            error.message = f"{writes.target.name}: {error.message}"
-            raise
+            left.append(LeftTarget(one.name, one.connector, one.place, error.message, error.hint))
+        except Exception as error:
+            # What a driver raises, without secrets.
+            left.append(LeftTarget(one.name, one.connector, one.place, f"{name_of(error)}: {error}"))
         finally:
             await sink.close()
-    return len(needed)
+    return len(needed) - len(left), left
