@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+FLINK_VENV ?= .venv-flink
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
 N      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers lint format bench crash-test repeat-test campaign crash soak fuzz docs constraints clean
+.PHONY: help demo test servers flink lint format bench crash-test repeat-test campaign crash soak fuzz docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -21,6 +22,8 @@ test: $(VENV)/.dev ## run every test and list skipped ones with the reason (make
 
 servers: $(VENV)/.dev ## start a Kafka for the tests in the background (make servers ARGS=stop; see ARGS=--help)
 	@$(BIN)/python tests/servers $(if $(ARGS),$(ARGS),start kafka)
+
+flink: $(FLINK_VENV)/.ready ## build .venv-flink, the environment of jobs on Flink (1.1 GB; Python 3.11 or 3.12)
 
 lint: $(VENV)/.dev ## run ruff, its formatter, mypy --strict and import-linter
 	$(BIN)/ruff check .
@@ -57,16 +60,17 @@ docs: $(VENV)/.dev ## write the generated reference pages, then check every link
 	$(BIN)/python docs/generate.py
 	@$(BIN)/python -m pytest -q tests/docs $(ARGS)
 
-constraints: ## resolve the dependencies again (needs uv) into constraints.txt and those that add drivers and tools
+constraints: ## resolve the dependencies again (needs uv) into the constraints*.txt
 	@command -v uv >/dev/null || { echo "make constraints needs uv: install it, e.g. with pipx install uv"; exit 1; }
 	uv pip compile --upgrade $(UV_FORM) --extra local --group build --output-file constraints.txt pyproject.toml
 	uv pip compile --upgrade $(UV_FORM) --extra all --group build --constraints constraints.txt --output-file constraints-connectors.txt pyproject.toml
 	uv pip compile --upgrade $(UV_FORM) --extra all --group build --group dev --constraints constraints-connectors.txt --output-file constraints-dev.txt pyproject.toml
+	uv pip compile --upgrade $(UV_FORM) --extra flink --extra sql --extra wikimedia --group flink-build --constraints constraints.txt --output-file constraints-flink.txt pyproject.toml
 
 clean: ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(FLINK_VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-# Neither file contains the address of an index: pip's own configuration decides.
+# No file contains the address of an index: pip's own configuration decides.
 UV_FORM := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
 
 $(BIN)/python:
@@ -85,4 +89,20 @@ $(VENV)/.runtime: constraints.txt pyproject.toml | $(BIN)/python
 $(VENV)/.dev: constraints-dev.txt $(VENV)/.runtime
 	@echo "Installing the development tools into $(VENV) (once) ..."
 	@$(PIP) install --require-hashes --only-binary :all: -r constraints-dev.txt
+	@touch $@
+
+# Flink needs other versions than the rest, so it has an environment of its own. Four of the packages that it needs exist as
+# source only; the pinned setuptools builds them, and no compiler is needed.
+FLINK_PIP     := nice $(FLINK_VENV)/bin/python -m pip --disable-pip-version-check --quiet
+FLINK_SOURCES := crcmod,dill,docopt,hdfs
+
+$(FLINK_VENV)/.ready: constraints-flink.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || \
+	  { echo "Flink needs Python 3.11 or 3.12. Choose one: make flink PYTHON=python3.12"; exit 1; }
+	@echo "Installing Flink into $(FLINK_VENV) (once; about a minute, 1.1 GB) ..."
+	@$(PYTHON) -m venv $(FLINK_VENV)
+	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints-flink.txt > $(FLINK_VENV)/build.txt
+	@$(FLINK_PIP) install --require-hashes --only-binary :all: -r $(FLINK_VENV)/build.txt
+	@$(FLINK_PIP) install --require-hashes --no-build-isolation --only-binary :all: --no-binary $(FLINK_SOURCES) -r constraints-flink.txt
+	@$(FLINK_PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

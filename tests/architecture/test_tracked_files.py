@@ -19,7 +19,9 @@ REGISTRIES = re.compile(
 LOCKS = re.compile(r"(\.lock|lock\.json|constraints.*\.txt|requirements.*\.txt|\.npmrc|pip\.conf|uv\.toml)$")
 ADDRESS = re.compile(r"https?://|index-url|registry *=")
 # What each holds, the next one holds too.
-CONSTRAINTS = ("constraints.txt", "constraints-connectors.txt", "constraints-dev.txt")
+GROWING = ("constraints.txt", "constraints-connectors.txt", "constraints-dev.txt")
+# What both this and the first hold has the same version.
+FLINK = "constraints-flink.txt"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 
@@ -65,14 +67,18 @@ def test_no_lock_file_holds_an_address(tracked: dict[str, str]) -> None:
 
 
 def test_all_constraint_files_pin_the_same_versions(repository: Path) -> None:
-    runtime, connectors, development = (PIN.findall((repository / file).read_text()) for file in CONSTRAINTS)
+    runtime, connectors, development = (PIN.findall((repository / file).read_text()) for file in GROWING)
     # A package may have several pins, each for some versions of Python.
     assert set(runtime) - set(connectors) == set()
     assert set(connectors) - set(development) == set()
+    flink = PIN.findall((repository / FLINK).read_text())
+    shared = {name for name, _ in runtime} & {name for name, _ in flink}
+    assert shared
+    assert {pin for pin in flink if pin[0] in shared} - set(runtime) == set()
 
 
 def test_every_pin_has_its_hashes(repository: Path) -> None:
-    for file in CONSTRAINTS:
+    for file in (*GROWING, FLINK):
         entries = re.split(r"\n(?=[A-Za-z0-9])", (repository / file).read_text().strip())
         assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
