@@ -27,7 +27,7 @@ JOBS = (
         "search_update",
         "search_update_each",
     ),
-    "change_propagation_rules",
+    *("change_propagation_rules", "event_verification", "event_verification_canaries"),
 )
 TEXTS = (
     *(
