@@ -82,13 +82,13 @@ $(BIN)/python:
 # Install every package from the pinned, hashed list; then the project itself, from this folder, without dependencies.
 $(VENV)/.runtime: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Headwater into $(VENV) (once; half a minute) ..."
-	@$(PIP) install --require-hashes --only-binary :all: -r constraints.txt
+	@$(PIP) install --require-hashes --only-binary :all: --no-deps -r constraints.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: constraints-dev.txt $(VENV)/.runtime
 	@echo "Installing the development tools into $(VENV) (once) ..."
-	@$(PIP) install --require-hashes --only-binary :all: -r constraints-dev.txt
+	@$(PIP) install --require-hashes --only-binary :all: --no-deps -r constraints-dev.txt
 	@touch $@
 
 # Flink needs other versions than the rest, so it has an environment of its own. Four of the packages that it needs exist as
