@@ -19,6 +19,7 @@ MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RU
 JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
+    "math_changes",
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
     *(
         "image_suggestions_feedback",
@@ -29,6 +30,7 @@ JOBS = (
     ),
     *("change_propagation_rules", "event_verification", "event_verification_canaries"),
 )
+LIBRARIES = {"edit_types": "mwedittypes", "reference_changes": "mwparserfromhell", "math_changes": "pylatexenc"}
 TEXTS = (
     *(
         "",
@@ -130,7 +132,7 @@ def _schema(file: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", JOBS)
 def test_what_a_job_refuses_it_refuses_for_a_reason(name: str, tmp_path: Path) -> None:
     chance = random.Random(name)
-    job = job_named(name, library={"edit_types": "mwedittypes", "reference_changes": "mwparserfromhell"}.get(name))
+    job = job_named(name, library=LIBRARIES.get(name))
     events = [event_of(chance.choice(job.reads()), number, chance) for number in range(EVENTS)]
     # As it is written: the text is not what a schema speaks about.
     ran = run_files(name, [json.dumps(event) for event in events], tmp_path)
