@@ -196,9 +196,10 @@ path is relative to the project. The value appears in no log, no error and no pl
 A table that a job declares with [`table()`](jobs.md) is kept in the file that `jobs.tables_path` names, whose suffix
 selects the sink: SUFFIXES.
 
-`headwater connectors list` prints all connectors, with those of installed packages, `headwater connectors show NAME`
-the options of one. A connector is one module with a `SPEC`, which states its features and options; a package adds one
-with an entry point of the group `headwater.sinks`. [Write a connector](../how-to/write-a-connector.md) describes how.
+`headwater connectors list` prints all sinks and sources, with those of installed packages, `headwater connectors show
+NAME` the options of one, and `headwater connectors new` creates a package with one of your own. A connector is one
+module with a `SPEC`, which states its features and options; a package adds one with an entry point of the group
+`headwater.sinks`. [Write a connector](../how-to/write-a-connector.md) describes how.
 
 ## When the columns change
 
@@ -277,7 +278,8 @@ committed before the first event, so that `newest` means the same after a restar
 positions to another log.
 
 A source is one module with a `SPEC`. A package adds one with an entry point of the group `headwater.sources`; it
-passes the suite `headwater.testing.suites.source`.
+passes the suite `headwater.testing.suites.source`. `headwater connectors new NAME --kind source`
+[creates such a package](../how-to/write-a-connector.md).
 """
 
 
@@ -317,7 +319,7 @@ def connectors_page() -> str:
         spec = sink_spec(name)
         parts += [f"### {name}", "", spec.summary, ""]
         parts += [f"Needs `headwater[{spec.extra}]`.", ""] if spec.extra else []
-        parts += [f"{'; '.join(features_in_words(spec)).capitalize()}.", ""]
+        parts += [f"{_begun('; '.join(features_in_words(spec)))}.", ""]
         parts += [f"Such as `{example_of(spec).splitlines()[1].strip().removeprefix('- ')}`.", ""]
         parts += _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
     return "\n".join([*parts, *_sources()])
@@ -329,16 +331,17 @@ def _sources() -> Iterator[str]:
     yield from _table(["option", "value", "default", "meaning"], _option_rows(SourceOptions))
     for name in SOURCES:
         spec = source_spec(name)
-        can = ["it has several partitions"] if spec.features.partitions else []
-        can += ["it begins with what exists and continues with changes"] if spec.features.snapshot else []
-        can += ["the upstream may delete what was confirmed"] if spec.features.forgets else []
-        can += ["it can begin at a time (`headwater sources rewind`)"] if spec.features.seeks_time else []
+        can = features_in_words(spec)
         yield from (f"### The source {name}", "", spec.summary, "")
         yield from ((f"Needs `headwater[{spec.extra}]`.", "") if spec.extra else ())
-        yield from ((f"{'; '.join(can).capitalize()}.", "") if can else ())
-        yield from (("Its events are posted to `/v1/webhooks/NAME`.", "") if spec.pushed else ())
+        yield from ((f"{_begun('; '.join(can))}.", "") if can else ())
         yield from (("```yaml fragment", spec.example.rstrip(), "```", "") if spec.example else ())
         yield from _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
+
+
+def _begun(text: str) -> str:
+    """The text with a capital letter; names in it stay as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _option_rows(options: type[Any]) -> list[list[str]]:

@@ -58,7 +58,7 @@ MEANINGS = {
     "--include": "the fragment a new schema includes",
     "--json": "print JSON",
     "--json-columns": "nested values as one JSON column",
-    "--kind": "what a new job begins as",
+    "--kind": "what a job or a connector is, or begins as",
     "--keep-removed": "keep columns of removed fields",
     "--key": "the field by which state is kept",
     "--key-file": "the file of an API key",

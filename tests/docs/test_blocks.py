@@ -67,7 +67,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "read-other-systems.md": 3,
         "test-an-adapter.md": 2,
         "test-servers.md": 2,
-        "write-a-connector.md": 2,
+        "write-a-connector.md": 3,
     }
 
 

@@ -30,4 +30,4 @@ OTHER_WORDS = {
     epilog="Example:  headwater connectors show duckdb",
 )
 def command() -> None:
-    """Find out which systems events can go to, and how; or add one of your own."""
+    """Find out which systems events can go to and come from, and how; or add one of your own."""

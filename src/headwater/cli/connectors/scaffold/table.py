@@ -1,52 +1,9 @@
-"""The files of a package with a connector: a sink that keeps each table in a file of JSON, to be replaced."""
+"""What a package with a connector for tables begins as: a sink that keeps each table in a file of JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from string import Template
-
-_PYPROJECT = """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "$distribution"
-version = "0.1.0"
-description = "The $name connector for Headwater."
-readme = "README.md"
-requires-python = ">=3.11"
-dependencies = ["headwater"]
-
-[project.optional-dependencies]
-test = ["pytest>=8.3", "pytest-asyncio>=0.24"]
-
-# By this, stream files find the connector once the package is installed.
-[project.entry-points."headwater.sinks"]
-$name = "$package.sink:SPEC"
-
-[tool.hatch.build.targets.wheel]
-packages = ["src/$package"]
-
-[tool.pytest.ini_options]
-asyncio_mode = "auto"
-asyncio_default_fixture_loop_scope = "function"
-pythonpath = ["src"]
-testpaths = ["tests"]
-"""
-
-_README = """\
-# $distribution
-
-The connector `$name` for Headwater. As it was created, it keeps each table in a
-file of JSON: replace what reads and writes the file, in `src/$package/sink.py`, by calls to your system, and keep the
-tests passing.
-
-    pip install -e '.[test]'
-    pytest
-    headwater connectors show $name
-
+SUMMARY = "it keeps each table in a file of JSON: replace what reads and writes the file"
+USE = """\
 In a stream file:
 
     sinks:
@@ -56,7 +13,7 @@ What the contract asks for is written in `headwater.connectors.contract.Sink`. T
 they call the sink, and run a job that fills it while writes fail, targets are away and processes are killed.
 """
 
-_SINK = '''\
+CODE = '''\
 """The $name sink: rows of a table, each table in a file of JSON."""
 
 from __future__ import annotations
@@ -169,7 +126,7 @@ SPEC = SinkSpec(
 )
 '''
 
-_TESTS = '''\
+TESTS = '''\
 """The $name sink keeps what the contract of a Sink promises."""
 
 from __future__ import annotations
@@ -198,23 +155,3 @@ def test_the_entry_point_names_its_spec() -> None:
     assert SPEC.name == "$name"
     assert SPEC.options is ${cls}Options
 '''
-
-
-def files_of(name: str) -> Mapping[Path, str]:
-    """The files of a package for the connector `name`: path in its directory → text."""
-    package = f"headwater_{name}"
-    words = {
-        "name": name,
-        "package": package,
-        "distribution": f"headwater-{name.replace('_', '-')}",
-        "cls": "".join(part.capitalize() for part in name.split("_")),
-    }
-    templates = {
-        Path("pyproject.toml"): _PYPROJECT,
-        Path("README.md"): _README,
-        Path("src", package, "__init__.py"): '"""The $name connector for Headwater."""\n',
-        Path("src", package, "py.typed"): "",
-        Path("src", package, "sink.py"): _SINK,
-        Path("tests", f"test_{name}_sink.py"): _TESTS,
-    }
-    return {path: Template(text).substitute(words) for path, text in templates.items()}

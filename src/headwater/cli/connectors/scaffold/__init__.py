@@ -1,0 +1,1 @@
+"""The package that `headwater connectors new` creates, and the code of each kind of connector in it."""
