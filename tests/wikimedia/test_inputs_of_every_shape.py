@@ -29,6 +29,7 @@ JOBS = (
         "search_update_each",
     ),
     *("change_propagation_rules", "event_verification", "event_verification_canaries"),
+    *("referrer_spikes", "adaptive_rate_limits"),
 )
 LIBRARIES = {"edit_types": "mwedittypes", "reference_changes": "mwparserfromhell", "math_changes": "pylatexenc"}
 TEXTS = (
