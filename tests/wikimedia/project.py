@@ -10,7 +10,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,12 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of a job wrote, in order, and how many late events it counted."""
+    """What a run of a job wrote, in order, and how many late events it counted. `others`: by further output."""
 
     outputs: list[Event]
     errors: list[Event]
     late: int
+    others: dict[str, list[Event]] = field(default_factory=dict)
 
 
 def read(name: str) -> list[Event]:
@@ -124,7 +125,8 @@ async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500
     await runner().run(drain=True)
     writes = job.writes()
     outputs = [] if writes.output is None else await _events(log, writes.output)
-    return Ran(outputs, await _events(log, writes.errors), 0)
+    others = {each.stream: await _events(log, each.stream) for each in job.outputs}
+    return Ran(outputs, await _events(log, writes.errors), 0, others)
 
 
 async def _started(

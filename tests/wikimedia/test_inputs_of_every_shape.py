@@ -19,7 +19,7 @@ MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RU
 JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
-    "math_changes",
+    *("math_changes", "derived_page_data"),
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
     *(
         "image_suggestions_feedback",
@@ -31,7 +31,12 @@ JOBS = (
     *("change_propagation_rules", "event_verification", "event_verification_canaries"),
     *("referrer_spikes", "adaptive_rate_limits"),
 )
-LIBRARIES = {"edit_types": "mwedittypes", "reference_changes": "mwparserfromhell", "math_changes": "pylatexenc"}
+LIBRARIES = {
+    "edit_types": "mwedittypes",
+    "reference_changes": "mwparserfromhell",
+    "math_changes": "pylatexenc",
+    "derived_page_data": "mwedittypes",
+}
 TEXTS = (
     *(
         "",
