@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -139,10 +139,18 @@ class Platform:
         """The tables that jobs keep as their state."""
         return self.inside.materialized
 
-    async def start(self, *, run_jobs: bool = True, run_shared_jobs: bool = False, command: str = "up") -> None:
+    async def start(
+        self,
+        *,
+        run_jobs: bool = True,
+        run_shared_jobs: bool = False,
+        elsewhere: Collection[str] = (),
+        command: str = "up",
+    ) -> None:
         """Open the log, create the topics of all streams, and start the jobs.
 
         Without `run_jobs` the jobs wait for `finish_jobs`; `run_shared_jobs` starts those that processes share.
+        `elsewhere`: the names of jobs that other processes run, so that they are not started here.
         `command` is the running verb, which other processes report. Raises LogInUse, LogUnavailable, LogCorrupt.
         """
         if self.owner is not None:
@@ -167,7 +175,7 @@ class Platform:
         if run_jobs or run_shared_jobs:
             files = {job.name: file_of(self.config, job) for job in self.jobs}
             failed = {name: damaged[file] for name, file in files.items() if file is not None and file in damaged}
-            await self.hosting.start(failed, only_shared=not run_jobs)
+            await self.hosting.start(failed, only_shared=not run_jobs, elsewhere=elsewhere)
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)
 

@@ -56,6 +56,7 @@ MEANINGS = {
     "--hour": "which hour",
     "--in": "only in these schemas",
     "--include": "the fragment a new schema includes",
+    "--jobs": "which jobs a process runs",
     "--json": "print JSON",
     "--json-columns": "nested values as one JSON column",
     "--kind": "what a job or a connector is, or begins as",

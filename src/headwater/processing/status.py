@@ -35,11 +35,13 @@ State = Literal[
     "restarting",
     "frozen",
     "stopped_on_error",
+    "elsewhere",
     "failed",
     "stopped",
 ]
 # "frozen": its table cannot hold its events, until that is repaired.
 # "stopped_on_error": in front of an event that it cannot process, until it is resumed; "stopped": the process ends.
+# "elsewhere": another process runs it, or Flink.
 # How long after a failed event, and after a restart without a commit since, a job is reported as failing.
 ERROR_SECONDS = 60.0
 RESTART_SECONDS = 10.0
@@ -370,6 +372,10 @@ class RunnerStatus:
                 self.job.writes().errors,
                 short_reason(error),
             )
+
+    def elsewhere(self) -> None:
+        """Another process runs the job."""
+        self.state = "elsewhere"
 
     def ended(self, error: BaseException | None = None) -> None:
         self.state = "stopped" if error is None else "failed"

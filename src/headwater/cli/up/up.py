@@ -16,6 +16,7 @@ import click
 from headwater.cli.console import date_log_lines, say
 from headwater.cli.up.changed_files import ChangedFiles
 from headwater.cli.up.interpreter import prepare_interpreter
+from headwater.cli.up.jobs_here import WhichJobs, require_possible
 from headwater.cli.up.memory import bound_free_memory, returning_memory
 from headwater.cli.up.start_check import checked, force_option
 from headwater.cli.up.stopping import Stopping
@@ -50,8 +51,24 @@ PROBE_SECONDS_MAX = 1.0
     default=1,
     help="Number of processes that accept and stream events on one port; more than one needs a log they can share.",
 )
+@click.option(
+    "--jobs",
+    "which_jobs",
+    type=click.Choice(["all", "shared", "none"]),
+    default="all",
+    help="Which jobs, sinks and sources to run here, if other processes of the project run the others: `shared`, those "
+    "that processes share (`jobs.shared`), or `none`.  [default: all]",
+)
 @force_option
-def command(project: Path, host: str | None, port: int | None, workers: int, force: bool) -> None:
+def command(
+    *,
+    project: Path,
+    host: str | None,
+    port: int | None,
+    workers: int,
+    which_jobs: WhichJobs,
+    force: bool,
+) -> None:
     """Run the platform of a project: intake, log, streams, jobs and web pages. Ctrl + C or SIGTERM stops it.
 
     It does not start if `headwater check` finds errors. Settings, streams and jobs are read once: restart it after
@@ -68,18 +85,20 @@ def command(project: Path, host: str | None, port: int | None, workers: int, for
     config = load_config(project, overrides=overrides)
     require_free_place(config)
     files = ChangedFiles(config)
+    require_possible(which_jobs, config)
     if workers > 1:
         from headwater.cli.up.workers import keep_running, require_shared_log
 
         require_shared_log(config)
-        checked(config, force=force)
-        run_until_stopped(keep_running(config, overrides, workers, files, force=force))
+    read = checked(config, force=force)
+    if workers > 1:
+        run_until_stopped(keep_running(config, overrides, workers, files, which_jobs=which_jobs, force=force))
     else:
-        run_until_stopped(_serve(checked(config, force=force), files))
+        run_until_stopped(_serve(read, files, which_jobs))
 
 
-async def _serve(project: Project, files: ChangedFiles) -> None:
-    async with running(project.config, project=project) as (_, address):
+async def _serve(project: Project, files: ChangedFiles, which_jobs: WhichJobs) -> None:
+    async with running(project.config, project=project, which_jobs=which_jobs) as (_, address):
         say(f"Headwater is at {address}/ (press Ctrl + C to stop; restart after changing files)")
         await files.tell()
 
@@ -91,19 +110,21 @@ async def running(
     *,
     place: WorkerPlace | None = None,
     project: Project | None = None,
+    which_jobs: WhichJobs = "all",
     command: str = "up",
 ) -> AsyncIterator[tuple[Platform, str]]:
     """The project's platform, started by the verb `command` and served at an address for the duration of the block.
 
     `project`: as read by the check, so that it is not read again.
-    `place`: as one of several workers, of which only the first runs the jobs that are not shared.
+    `place`: as one of several workers, of which only the first runs the jobs that are not shared. `which_jobs`: those
+    that run here at all.
     """
     from headwater.cli.up.wait import started
     from headwater.web.server import serving
 
     date_log_lines()
     bound_free_memory()
-    platform, sockets = await started(config, place=place, project=project, command=command)
+    platform, sockets = await started(config, place=place, project=project, which_jobs=which_jobs, command=command)
     prepare_interpreter()
     try:
         async with serving(platform, notice=notice, place=place, sockets=sockets) as address, returning_memory():

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from headwater.cli.console import say
+from headwater.cli.up.jobs_here import WhichJobs, elsewhere
 from headwater.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ REMIND_SECONDS = 60.0
 
 
 async def started(
-    config: Config, *, place: WorkerPlace | None, project: Project | None, command: str
+    config: Config,
+    *,
+    place: WorkerPlace | None,
+    project: Project | None,
+    which_jobs: WhichJobs = "all",
+    command: str,
 ) -> tuple[Platform, Sequence[socket.socket]]:
     """The started platform, and the sockets that were served while waiting for it; empty without a wait.
 
@@ -40,7 +46,12 @@ async def started(
         platform = build(config, project, job_command=JOB_COMMAND)
         # A platform that stops closes what the project has opened.
         project = None
-        await platform.start(run_jobs=place is None or place.is_first, run_shared_jobs=True, command=command)
+        await platform.start(
+            run_jobs=which_jobs == "all" and (place is None or place.is_first),
+            run_shared_jobs=True,
+            elsewhere=elsewhere(which_jobs, (job.name for job in platform.jobs)),
+            command=command,
+        )
         return platform
 
     try:

@@ -52,7 +52,7 @@ async def _work(config: Config, specification: Mapping[str, Any], secret: str) -
 
         # The parent has already reported what is wrong with it.
         project = read_project(config)
-    async with running(config, place=place, project=project):
+    async with running(config, place=place, project=project, which_jobs=specification["jobs"]):
         os.write(1, READY)
         # Output of jobs belongs on the terminal, not in a pipe that is not read.
         os.dup2(2, 1)

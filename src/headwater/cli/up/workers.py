@@ -23,6 +23,7 @@ from typing import Any
 from headwater.backoff import Backoff
 from headwater.cli.console import say
 from headwater.cli.up.changed_files import ChangedFiles
+from headwater.cli.up.jobs_here import WhichJobs
 from headwater.config import Config
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable
 
@@ -47,7 +48,13 @@ def require_shared_log(config: Config) -> None:
 
 
 async def keep_running(
-    config: Config, overrides: Mapping[str, Any], count: int, files: ChangedFiles, *, force: bool = False
+    config: Config,
+    overrides: Mapping[str, Any],
+    count: int,
+    files: ChangedFiles,
+    *,
+    which_jobs: WhichJobs = "all",
+    force: bool = False,
 ) -> None:
     """Run `count` workers until this is cancelled. Raises ConfigInvalid if the first ones cannot start.
 
@@ -57,7 +64,13 @@ async def keep_running(
     own = [listening("127.0.0.1", 0) for _ in range(count)]
     ports = [each.getsockname()[1] for each in own]
     project = str(config.project_dir.resolve())
-    specification = {"project": project, "overrides": dict(overrides), "ports": ports, "force": force}
+    specification = {
+        "project": project,
+        "overrides": dict(overrides),
+        "ports": ports,
+        "force": force,
+        "jobs": which_jobs,
+    }
     secret = secrets.token_urlsafe(32)
     workers = [_Worker(number, specification, (listener, own[number]), secret) for number in range(count)]
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from headwater.connectors.tables import TableView
@@ -43,10 +43,17 @@ class Hosting(Protocol):
         """The jobs by name."""
         ...
 
-    async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
+    async def start(
+        self,
+        damaged: Mapping[str, HeadwaterError],
+        *,
+        only_shared: bool = False,
+        elsewhere: Collection[str] = (),
+    ) -> None:
         """Start the jobs. Those in `damaged` are reported as failed instead, with this error.
 
-        `only_shared`: only those whose partitions this process shares with others.
+        `only_shared`: only those whose partitions this process shares with others. `elsewhere`: the names of jobs that
+        another process runs. Those that are not started for one of these reasons are reported as `elsewhere`.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -71,12 +71,20 @@ class InsideHosting:
         self._connectors: list[Source] = []
         self.jobs: Mapping[str, Supervisor] = {job.name: self._supervisor(job) for job in jobs}
 
-    async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
+    async def start(
+        self,
+        damaged: Mapping[str, HeadwaterError],
+        *,
+        only_shared: bool = False,
+        elsewhere: Collection[str] = (),
+    ) -> None:
         for name, supervisor in self.jobs.items():
             if name in damaged:
                 supervisor.runner.status.ended(damaged[name])
-            elif not only_shared or supervisor.runner.features.shares_partitions:
+            elif name not in elsewhere and (not only_shared or supervisor.runner.features.shares_partitions):
                 supervisor.start()
+            else:
+                supervisor.runner.status.elsewhere()
 
     async def stop(self) -> None:
         for sink in self.sinks.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headwater.config import Config
@@ -145,14 +145,21 @@ class ProcessHosting:
     def jobs(self) -> Mapping[str, ProcessJob]:
         return self._jobs
 
-    async def start(self, damaged: Mapping[str, HeadwaterError], *, only_shared: bool = False) -> None:
+    async def start(
+        self,
+        damaged: Mapping[str, HeadwaterError],
+        *,
+        only_shared: bool = False,
+        elsewhere: Collection[str] = (),
+    ) -> None:
         for name, error in damaged.items():
             self._inside.jobs[name].runner.status.ended(error)
-        jobs = [
-            host.job
-            for name, host in self._jobs.items()
-            if name not in damaged and (self._is_shared(host.job) or not only_shared)
-        ]
+        jobs = []
+        for name, host in self._jobs.items():
+            if name not in elsewhere and (self._is_shared(host.job) or not only_shared):
+                jobs += [] if name in damaged else [host.job]
+            elif name not in damaged:
+                self._inside.jobs[name].runner.status.elsewhere()
         deaths = Deaths(self._config.jobs.process_ends_per_event_max)
         for names in division_of(self._config, jobs):
             assignment = self._assignment(len(self.processes) + 1, names)

@@ -178,6 +178,19 @@ class HostingSuite(ContractSuite):
         assert await rows(platform, "orders") == 40
         assert platform.runners["passed"].report().state == "stopped"
 
+    async def test_a_job_that_another_process_runs_is_not_run_here(
+        self, project: Path, new_platform: NewPlatform
+    ) -> None:
+        platform = new_platform(project)
+        await platform.start(elsewhere={"numbered"})
+        try:
+            await send(platform, 0, 3)
+            await eventually(lambda: platform.runners["passed"].report().written == 3)
+            report = platform.runners["numbered"].report()
+            assert (report.state, report.read, report.trouble) == ("elsewhere", 0, None)
+        finally:
+            await platform.stop()
+
     async def test_a_job_whose_file_is_damaged_is_reported_and_the_others_run(
         self, project: Path, new_platform: NewPlatform
     ) -> None:
