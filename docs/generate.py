@@ -191,7 +191,8 @@ sinks:
 written.
 
 A secret option takes a reference, `${env:NAME}` or `${file:PATH}`, which is resolved when the server starts; a relative
-path is relative to the project. The value appears in no log, no error and no plan.
+path is relative to the project. One that is a mapping, such as `secret_headers` or `catalog_secrets`, takes a reference
+for each of its values. The value appears in no log, no error and no plan.
 
 A table that a job declares with [`table()`](jobs.md) is kept in the file that `jobs.tables_path` names, whose suffix
 selects the sink: SUFFIXES.

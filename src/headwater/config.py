@@ -99,10 +99,15 @@ class Config:
     def dereferenced(
         self, written: Mapping[str, Any], where: str, environment: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """`written` with its references resolved; may hold secrets. Raises ConfigInvalid that starts with `where`."""
+        """`written` with its references resolved, also those in mappings; may hold secrets.
+
+        Raises ConfigInvalid that starts with `where`.
+        """
         read_from = os.environ if environment is None else environment
         return {
-            name: dereferenced(value, f"{where}: {name}", read_from, self.project_dir)
+            name: self.dereferenced(value, f"{where}: {name}", read_from)
+            if isinstance(value, Mapping)
+            else dereferenced(value, f"{where}: {name}", read_from, self.project_dir)
             for name, value in written.items()
         }
 

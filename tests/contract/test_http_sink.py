@@ -251,7 +251,13 @@ async def test_no_more_requests_are_under_way_or_begun_than_allowed(service: Ser
         ({"url": "https://a.example/", "method": "get"}, "method"),
         ({"url": "https://a.example/", "headers": {"a b": "x"}}, "header"),
         ({"url": "https://a.example/", "headers": {"Authorization": "x"}}, "secret"),
+        ({"url": "https://a.example/", "headers": {"X-Api-Key": "x"}}, "`X-Api-Key: ${env:NAME}`"),
+        ({"url": "https://a.example/", "headers": {"Cookie": "x"}}, "secret_headers"),
         ({"url": "https://a.example/", "authorization": "Bearer x"}, "reference"),
+        ({"url": "https://a.example/", "secret_headers": {"X-Api-Key": "x"}}, "secret_headers.X-Api-Key is a secret"),
+        ({"url": "https://a.example/", "secret_headers": {"a b": "${env:A}"}}, "no name of a header"),
+        ({"url": "https://a.example/", "secret_headers": {"Authorization": "${env:A}"}}, "`authorization`"),
+        ({"url": "https://a.example/", "headers": {"x-a": "1"}, "secret_headers": {"X-A": "${env:A}"}}, "twice"),
         ({"url": "https://a.example/", "methd": "POST"}, 'Did you mean "method"'),
     ],
 )
@@ -260,6 +266,25 @@ def test_options_that_no_request_can_be_made_from_are_refused(written: dict[str,
     with pytest.raises(ConfigInvalid) as refused:
         sink_spec("http").read(written, source, ("sinks", 0))
     assert message in f"{refused.value} {refused.value.hint}"
+
+
+async def test_secret_headers_are_sent_as_they_are_and_shown_by_no_error(service: Service, opened: Any) -> None:
+    sink = await opened(headers={"X-Of": "{name}"}, secret_headers={"X-Api-Key": "k3y {name}"})
+    await sink.write([event("a", 1)], "token")
+    (request,) = service.requests
+    assert (request.headers["X-Of"], request.headers["X-Api-Key"]) == ("a", "k3y {name}")
+    service.answers = lambda request: web.Response(status=400, text=f"refused {request.headers['X-Api-Key']}")
+    with pytest.raises(WriteIncomplete) as incomplete:
+        await sink.write([event("a", 2)], "token")
+    (reason,) = incomplete.value.rejected.values()
+    assert "refused ***" in str(reason)
+    assert "k3y" not in repr((sink.__dict__, incomplete.value, str(reason)))
+
+
+async def test_a_secret_header_that_cannot_be_sent_is_refused_without_its_value(service: Service, opened: Any) -> None:
+    with pytest.raises(ConfigInvalid, match="The secret header X-Api-Key contains control characters") as refused:
+        await opened(secret_headers={"X-Api-Key": "k3y\nX-Other: 1"})
+    assert "k3y" not in f"{refused.value} {refused.value.hint}"
 
 
 @pytest.mark.parametrize(

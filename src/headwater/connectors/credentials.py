@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 
 from headwater.errors import ConfigInvalid
 
+# Headers that hold secrets, whatever they are used for.
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+
 
 def refuse_credentials(url: str, user: str = "user", password: str = "password") -> None:
     """Raise ConfigInvalid if the address contains a user or a password; these are options of their own."""

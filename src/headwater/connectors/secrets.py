@@ -18,6 +18,8 @@ PART_CHARS_MIN = 8
 _IN_TEXT = re.compile(
     r"(?i)\b(?:password|passwd|pwd|passfile|secret|token)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"|([^\s;&]+))"
 )
+# The value of a header `Authorization`, of which services repeat what follows the scheme.
+_SCHEME = re.compile(r"(?i)(?:bearer|basic|token|apikey)\s+(\S+)")
 
 _T = TypeVar("_T")
 
@@ -86,7 +88,10 @@ class Secrets:
 
 
 def _spellings(secret: str) -> set[str]:
-    """The secret and those in it: the password or the place of a URL, that of `password=…`, percent-encoded or not."""
+    """The secret and those in it, percent-encoded or not.
+
+    They are the password or the place of a URL, that of `password=…`, and what follows `Bearer`.
+    """
     found = {secret}
     try:
         parts = urlsplit(secret)
@@ -100,6 +105,8 @@ def _spellings(secret: str) -> set[str]:
         found |= {
             one for one in (parts.path.strip("/"), parts.query, *parts.path.split("/")) if len(one) >= PART_CHARS_MIN
         }
+    if scheme := _SCHEME.fullmatch(secret.strip()):
+        found.add(scheme[1])
     for match in _IN_TEXT.finditer(secret):
         found.add(next(part for part in match.groups() if part is not None))
     for one in list(found):

@@ -94,3 +94,11 @@ def test_whatever_the_password_is_it_is_not_in_the_error_of_its_url(password: st
     clean = Secrets([url]).clean(raised(SinkUnavailable(f"{before} {url} {password!r} {password}")))
     assert url not in str(clean)
     assert password not in str(clean).replace("***", "")
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token", "ApiKey"])
+def test_what_follows_the_scheme_of_a_header_is_a_secret_by_itself(scheme: str) -> None:
+    secrets = Secrets([f"{scheme} hunter2-hunter2", {"x": f"{scheme} hunter3-hunter3"}])
+    assert secrets.removed(f"the token hunter2-hunter2 of {scheme} is not hunter3-hunter3") == (
+        f"the token *** of {scheme} is not ***"
+    )

@@ -62,6 +62,16 @@ def test_secrets_are_references_and_are_shown_nowhere(tmp_path: Path) -> None:
         assert sink.made(SHAPE, secrets, tmp_path).shape == SHAPE
 
 
+def test_each_secret_in_a_mapping_is_a_reference_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hunter2\n")
+    config = load_config(tmp_path, environment={})
+    written = {"catalog_secrets": {"token": "${file:token}", "s3.secret-access-key": "${env:KEY}"}, "user": None}
+    resolved = {"catalog_secrets": {"token": "hunter2", "s3.secret-access-key": "hunter3"}, "user": None}
+    assert config.dereferenced(written, "streams/edit.yaml:2", {"KEY": "hunter3"}) == resolved
+    with pytest.raises(ConfigInvalid, match=r"edit\.yaml:2: catalog_secrets: s3\.secret-access-key .*KEY"):
+        config.dereferenced(written, "streams/edit.yaml:2", {})
+
+
 def test_a_secret_that_is_not_there_is_said_with_its_place(tmp_path: Path) -> None:
     config = load_config(tmp_path, environment={})
     for reference, says in (("${env:ABSENT}", "ABSENT"), ("${file:absent}", "absent")):

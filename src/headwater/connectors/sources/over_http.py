@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from headwater import __version__
+from headwater.connectors.credentials import SECRET_HEADERS
 from headwater.connectors.source_spec import SourceContext
 from headwater.declaration import Declaration
 from headwater.errors import HeadwaterError, PositionLost, SourceRefused, SourceUnavailable
 from headwater.retry_after import retry_after_seconds
 
 SHOWN_CHARS_MAX = 300
-# Headers that hold secrets, whatever they are used for.
-SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 
 def check_written(url: str, headers: Mapping[str, Any], source: Declaration) -> None:

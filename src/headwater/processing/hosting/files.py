@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -152,14 +151,7 @@ def kept_secrets(config: Config, source: ConfiguredSource | None) -> Secrets:
 
 def secrets_of(config: Config, source: ConfiguredSource) -> dict[str, Any]:
     """The secret options of a source, references resolved. Raises ConfigInvalid."""
-    where = f"{source.place}: the source {source.name}"
-    found = {}
-    for key, written in source.references.items():
-        if isinstance(written, Mapping):
-            found[key] = config.dereferenced(written, f"{where}: {key}")
-        else:
-            found |= config.dereferenced({key: written}, where)
-    return found
+    return config.dereferenced(source.references, f"{source.place}: the source {source.name}")
 
 
 def source_context(config: Config, name: str) -> SourceContext:

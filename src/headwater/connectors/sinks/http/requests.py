@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from headwater.connectors.contract import Delivery
-from headwater.connectors.credentials import refuse_credentials
+from headwater.connectors.credentials import SECRET_HEADERS, refuse_credentials
 from headwater.connectors.templates import Template, parsed_values, paths_of, rendered_values
 from headwater.errors import ConfigInvalid, EventMalformed
 from headwater.event import encode_json
@@ -45,6 +45,9 @@ class HttpOptions:
     method: str = setting("POST", "The method: any, such as `PUT` or `PURGE`.")
     headers: Mapping[str, str] = setting({}, "Headers; values may have fields of the event in braces.")
     authorization: str | None = setting(None, "The value of the header `Authorization`.", secret=True)
+    secret_headers: Mapping[str, Any] = setting(
+        {}, "Headers that are secrets, such as `X-Api-Key`; they are sent as they are.", secret=True
+    )
     body: Mapping[str, Any] | tuple[Any, ...] | str | None = setting(
         None,
         "The body: a JSON object or list whose texts may have fields of the event in braces, such as `{text: 'Order"
@@ -79,11 +82,20 @@ class HttpOptions:
             raise ConfigInvalid("An HTTP sink has either `url` or `secret_url`.")
         if not METHOD.fullmatch(self.method):
             raise ConfigInvalid(f"{self.method!r} is no method.", hint="Such as POST or PURGE, in capital letters.")
-        for name in self.headers:
+        names = [name.lower() for name in (*self.headers, *self.secret_headers)]
+        for name in (*self.headers, *self.secret_headers):
             if not _HEADER_NAME.fullmatch(name):
                 raise ConfigInvalid(f"{name!r} is no name of a header.")
             if name.lower() == "authorization":
                 raise ConfigInvalid("Write the header Authorization as the option `authorization`, a secret.")
+            if names.count(name.lower()) > 1:
+                raise ConfigInvalid(f"The header {name} is written twice.")
+        for name in self.headers:
+            if name.lower() in SECRET_HEADERS:
+                raise ConfigInvalid(
+                    f"The header {name} is a secret.",
+                    hint=f"Write it under `secret_headers`, as `{name}: ${{env:NAME}}`.",
+                )
         RequestMaker(self)
 
 
@@ -114,6 +126,12 @@ class RequestMaker:
         for name, template in self._headers.items():
             if _CONTROLS.search(template.text):
                 raise ConfigInvalid(f"The header {name} contains control characters.", hint="Write it in one line.")
+        for name, secret in options.secret_headers.items():
+            if _CONTROLS.search(str(secret)) or not str(secret).isascii():
+                raise ConfigInvalid(
+                    f"The secret header {name} contains control characters or letters beyond ASCII.",
+                    hint="Write it in one line, where its reference says.",
+                )
         self._body = None if options.body is None else parsed_values(options.body)
 
     @property
@@ -137,6 +155,7 @@ class RequestMaker:
         if delivery.event_id is not None and not _CONTROLS.search(delivery.event_id):
             headers["Idempotency-Key"] = quote(delivery.event_id, safe=":/-._~")
         headers |= {name: _header(name, template.render(event)) for name, template in self._headers.items()}
+        headers |= {name: str(secret) for name, secret in options.secret_headers.items()}
         if options.authorization is not None:
             headers["Authorization"] = options.authorization
         if options.sign_with is not None:

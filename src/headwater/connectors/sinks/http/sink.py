@@ -70,7 +70,7 @@ class HttpSink:
         self.shape = shape
         self._options = options
         self._requests = RequestMaker(options)
-        self._secrets = Secrets((options.secret_url, options.authorization, options.sign_with))
+        self._secrets = Secrets((options.secret_url, options.authorization, options.secret_headers, options.sign_with))
         self._session: aiohttp.ClientSession | None = None
         # When the next request may begin, by the loop's clock.
         self._next_at = 0.0
