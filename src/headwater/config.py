@@ -1,6 +1,6 @@
 """One frozen tree of settings, from headwater.yaml, HEADWATER_* environment variables and overrides, in that order.
 
-The settings and their values are declared in `settings.py`.
+The settings and their values are declared in `settings`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from headwater.settings import (
     SECTIONS,
     ConsumptionConfig,
     ControlConfig,
+    FlinkConfig,
     IntakeConfig,
     JobsConfig,
     LakeConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "Config",
     "ConsumptionConfig",
     "ControlConfig",
+    "FlinkConfig",
     "IntakeConfig",
     "JobsConfig",
     "LakeConfig",
@@ -54,6 +56,7 @@ __all__ = [
     "StreamsConfig",
     "WebConfig",
     "check_canary_keys",
+    "environment_with",
     "load_config",
     "origin_of",
     "override_of",
@@ -79,6 +82,7 @@ class Config:
     consumption: ConsumptionConfig = field(default_factory=ConsumptionConfig)
     jobs: JobsConfig = field(default_factory=JobsConfig)
     lookups: LookupsConfig = field(default_factory=LookupsConfig)
+    flink: FlinkConfig = field(default_factory=FlinkConfig)
     monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
     lake: LakeConfig = field(default_factory=LakeConfig)
     web: WebConfig = field(default_factory=WebConfig)
@@ -159,6 +163,11 @@ def origin_of(address: str) -> str | None:
     except (ValueError, KeyError):
         return None
     return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else None
+
+
+def environment_with(added: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process with `added`, for a process that it starts."""
+    return {**os.environ, **added}
 
 
 def load_config(
