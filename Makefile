@@ -103,6 +103,6 @@ $(FLINK_VENV)/.ready: constraints-flink.txt pyproject.toml
 	@$(PYTHON) -m venv $(FLINK_VENV)
 	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints-flink.txt > $(FLINK_VENV)/build.txt
 	@$(FLINK_PIP) install --require-hashes --only-binary :all: -r $(FLINK_VENV)/build.txt
-	@$(FLINK_PIP) install --require-hashes --no-build-isolation --only-binary :all: --no-binary $(FLINK_SOURCES) -r constraints-flink.txt
+	@$(FLINK_PIP) install --require-hashes --no-build-isolation --only-binary :all: --no-binary $(FLINK_SOURCES) --no-deps -r constraints-flink.txt
 	@$(FLINK_PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
