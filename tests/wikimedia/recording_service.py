@@ -20,6 +20,7 @@ class Asked:
     target: str
     headers: dict[str, str]
     at: float
+    body: bytes = b""
 
 
 class RecordingService:
@@ -50,7 +51,8 @@ def recording(
 
         def respond(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            answer = service.answer_to(Asked(self.command, self.path, headers, time.monotonic()))
+            sent = self.rfile.read(int(headers.get("content-length", 0)))
+            answer = service.answer_to(Asked(self.command, self.path, headers, time.monotonic(), sent))
             body = b"" if isinstance(answer, int) else json.dumps(answer).encode()
             self.send_response(answer if isinstance(answer, int) else 200)
             self.send_header("Content-Length", str(len(body)))

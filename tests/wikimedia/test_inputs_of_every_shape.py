@@ -29,7 +29,7 @@ JOBS = (
         "search_update_each",
     ),
     *("change_propagation_rules", "event_verification", "event_verification_canaries"),
-    *("referrer_spikes", "adaptive_rate_limits"),
+    *("referrer_spikes", "adaptive_rate_limits", "job_queue_admission"),
 )
 LIBRARIES = {
     "edit_types": "mwedittypes",
