@@ -127,9 +127,6 @@ async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500
     outputs = [] if writes.output is None else await _events(log, writes.output)
     others = {each.stream: await _events(log, each.stream) for each in job.outputs}
     return Ran(outputs, await _events(log, writes.errors), 0, others)
-    streams = [stream for stream in (writes.output, *writes.emitted) if stream is not None]
-    outputs = [event for stream in streams for event in await _events(log, stream)]
-    return Ran(outputs, await _events(log, writes.errors), 0)
 
 
 async def _started(
