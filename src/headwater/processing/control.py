@@ -23,6 +23,7 @@ from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position
 from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.source_tokens import from_time
+from headwater.times import utc_milliseconds
 
 CONTROL_GROUP = "headwater.control/"
 APPLIED_GROUP = "headwater.control.applied/"
@@ -150,6 +151,11 @@ def _decoded(text: str | None) -> JobRequest:
         value.get("by", ""),
         value.get("stopped", ""),
     )
+
+
+def in_words(to_ms: int | None) -> str:
+    """Where a move begins. None: where the job would begin without a position; 0: with the oldest that there is."""
+    return utc_milliseconds(to_ms) if to_ms else "the beginning"
 
 
 def consequences(job: Job, *, begins_at: str, left_out: int = 0) -> list[str]:

@@ -55,16 +55,14 @@ def _show_consequences(
     project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], to_ms: int | None
 ) -> None:
     """Print what the verb deletes, and what it leaves."""
-    from headwater.processing.control import consequences
-    from headwater.times import utc_milliseconds
+    from headwater.processing.control import consequences, in_words
 
     if server is not None:
         found = change(server, _path(name), _body(verb, to_ms), headers, dry_run=True)["consequences"]
     else:
-        begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
         job = _found(project, name)[1]
         left_out = 0 if to_ms is None or job.input is not None else _left_out(project, name, to_ms)
-        found = consequences(job, begins_at=begins_at, left_out=left_out)
+        found = consequences(job, begins_at=in_words(to_ms), left_out=left_out)
     for sentence in found:
         click.echo(f"- {sentence}")
 

@@ -38,10 +38,15 @@ def source_named(project: Path, name: str) -> tuple[Config, DeclaredSource]:
 
 def job_of_source(project: Path, name: str) -> str:
     """The name of the job that reads the source. Raises ConfigInvalid, also for one that is pushed to the platform."""
+    return source_that_reads(project, name).job_name
+
+
+def source_that_reads(project: Path, name: str) -> DeclaredSource:
+    """The source of that name. Raises ConfigInvalid, also for one that is pushed to the platform."""
     _, source = source_named(project, name)
     if source.configured.spec.pushed:
         raise ConfigInvalid(
             f"The source {name} reads nothing: its events are posted to the platform.",
             hint="Remove its file to refuse them.",
         )
-    return source.job_name
+    return source

@@ -12,7 +12,7 @@ VERBS: Table = {
     "pause": ("headwater.cli.sources.pause", "Pause a source until it is resumed, across restarts."),
     "resume": ("headwater.cli.sources.resume", "Let a paused or stopped source continue."),
     "reset": ("headwater.cli.sources.reset", "Let a source begin again at its beginning."),
-    "rewind": ("headwater.cli.sources.rewind", "Let a source begin again at a time."),
+    "rewind": ("headwater.cli.sources.rewind", "Let a source begin again at a time, or with the oldest."),
 }
 
 # What people look for → what there is.

@@ -13,9 +13,9 @@ from headwater.errors import ChangeRefused, JobUnknown
 from headwater.event import json_bytes
 from headwater.log.contract import Position
 from headwater.platform import Platform
-from headwater.processing.control import JobControl, JobRequest, consequences
+from headwater.processing.control import JobControl, JobRequest, consequences, in_words
 from headwater.processing.hosting.contract import JobHost
-from headwater.times import time_ms, utc_milliseconds
+from headwater.times import time_ms
 from headwater.web.http.headers import is_on
 from headwater.web.http.json_body import json_body
 from headwater.web.http.route import Route
@@ -56,7 +56,6 @@ class JobsApi:
         written = await json_body(request)
         verb, to_ms = _asked(written)
         dry = is_on(request.query_params.getlist("dry_run"))
-        begins_at = "the beginning" if to_ms is None else utc_milliseconds(to_ms)
         moves = verb in ("reset", "rewind")
         control = host.control
         assert control is not None
@@ -66,7 +65,7 @@ class JobsApi:
         answer: dict[str, Any] = {
             "job": host.job.name,
             "do": verb,
-            "consequences": consequences(host.job, begins_at=begins_at, left_out=left_out) if moves else [],
+            "consequences": consequences(host.job, begins_at=in_words(to_ms), left_out=left_out) if moves else [],
         }
         if dry:
             return _json({"dry_run": True, **answer}, 200)
