@@ -9,6 +9,7 @@ from servers.cassandra import CassandraServer
 from servers.clickhouse import ClickhouseServer
 from servers.contract import Server
 from servers.failure import ServerError
+from servers.flink import FlinkCluster
 from servers.hdfs import HdfsServer
 from servers.iceberg_rest import IcebergRestServer
 from servers.kafka import KafkaCluster
@@ -20,6 +21,7 @@ from servers.postgres import PostgresServer
 from servers.redis import RedisServer
 from servers.s3proxy import S3proxyServer
 from servers.varnish import VarnishServer
+from servers.zookeeper import ZookeeperServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ SERVERS = {
     "elasticsearch": Entry(
         "Elasticsearch 8, one node, empty", lambda: OpensearchServer(ELASTICSEARCH_8), optional=True
     ),
+    "flink": Entry("Apache Flink, a JobManager and two TaskManagers", FlinkCluster),
+    "flink-ha": Entry(
+        "the same, highly available with a ZooKeeper", lambda: FlinkCluster("flink-ha", is_highly_available=True)
+    ),
     "hdfs": Entry("HDFS, one name node and one data node", HdfsServer),
     "iceberg-rest": Entry("Iceberg's REST catalog, empty", IcebergRestServer),
     "kafka": Entry("Apache Kafka, one node (and a listener with TLS and SASL)", KafkaCluster, "HEADWATER_TEST_KAFKA"),
@@ -56,6 +62,7 @@ SERVERS = {
     "redis": Entry("Redis, empty", RedisServer),
     "s3proxy": Entry("S3Proxy, an S3 on disk that checks signatures", S3proxyServer),
     "varnish": Entry("Varnish, a cache that can be purged", VarnishServer, optional=True),
+    "zookeeper": Entry("Apache ZooKeeper, one node, empty", ZookeeperServer),
 }
 
 

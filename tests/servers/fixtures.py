@@ -20,6 +20,7 @@ from servers.catalogue import SERVERS, entry_named
 from servers.clickhouse import ClickhouseServer
 from servers.contract import Server
 from servers.failure import ServerError
+from servers.flink import FlinkCluster
 from servers.hdfs import HdfsServer
 from servers.iceberg_rest import IcebergRestServer
 from servers.kafka import KafkaCluster, SecureListener
@@ -41,6 +42,8 @@ SERVER_FIXTURES = frozenset(
         "cache",
         "cassandra",
         "clickhouse_url",
+        "flink_cluster",
+        "flink_ha",
         "hdfs",
         "iceberg_rest",
         "kafka_alone",
@@ -255,6 +258,34 @@ def cassandra(server_session: ServerSession) -> CassandraServer:
     server = server_session.server("cassandra", requirement="cassandra")
     assert isinstance(server, CassandraServer)
     return server
+
+
+@pytest.fixture(scope="session")
+def _flink(server_session: ServerSession) -> FlinkCluster:
+    server = server_session.server("flink", requirement="flink")
+    assert isinstance(server, FlinkCluster)
+    return server
+
+
+@pytest.fixture
+def flink_cluster(_flink: FlinkCluster) -> Iterator[FlinkCluster]:
+    """A Flink of two TaskManagers (1, 2) that a test may kill and restart; whole again, and without jobs, after it."""
+    yield _flink
+    _flink.heal()
+
+
+@pytest.fixture(scope="module")
+def flink_ha(server_session: ServerSession) -> Iterator[FlinkCluster]:
+    """A Flink of two TaskManagers, highly available with a ZooKeeper, for the tests of one module."""
+    cluster = server_session.available("flink-ha", requirement="flink")
+    assert isinstance(cluster, FlinkCluster)
+    with ExitStack() as ends:
+        run = Run.create("flink-ha")
+        ends.callback(run.remove)
+        ends.callback(run.end_processes, grace_seconds=0)
+        ends.callback(cluster.stop)
+        run.set_ready(cluster.start(run))
+        yield cluster
 
 
 @pytest.fixture(scope="session")
