@@ -171,9 +171,9 @@ async def test_a_text_that_takes_too_long_is_an_error_event_and_changes_nothing(
 ) -> None:
     job = job_named(JOB, library="mwedittypes")
     find = in_project("jobs.derived_page_data").find
-    monkeypatch.setattr(find, "_seconds", 0.1)
+    monkeypatch.setattr(find, "_seconds", 1.0)
     find.close()
-    slow = "{{a|[[b|''c''<ref>d</ref>]]}} " * 4_000
+    slow = "{{a|" * 8_000
     events = [change(1, "[[a]]", kind="create"), change(2, slow), change(3, "[[a]] [[b]]")]
     ran = await run(job, [(0, event) for event in events])
     find.close()

@@ -19,7 +19,7 @@ MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RU
 JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
-    *("math_changes", "derived_page_data", "content_history"),
+    *("math_changes", "derived_page_data", "content_history", "revision_tokens"),
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
     *(
         "image_suggestions_feedback",
@@ -36,6 +36,7 @@ LIBRARIES = {
     "reference_changes": "mwparserfromhell",
     "math_changes": "pylatexenc",
     "derived_page_data": "mwedittypes",
+    "revision_tokens": "WikiWho",
 }
 TEXTS = (
     *(

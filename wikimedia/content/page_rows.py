@@ -40,7 +40,7 @@ class PageRows:
 
     def steps(self) -> tuple[Each, PerKey, PerKey]:
         """Steps that pass on the changed rows of each event."""
-        keyed = PerKey(self.name, pages.key, self._on_event, _forgotten, keeps_rows=True, timers_emit=False)
+        keyed = PerKey(self.name, pages.key, self._on_event, forgotten, keeps_rows=True, timers_emit=False)
         return Each("checked", checked), Dedupe().step("dedupe"), keyed
 
     def _on_event(self, state: Any, event: dict[str, Any], context: Context) -> Transition:
@@ -111,5 +111,6 @@ def _at_ms(text: str) -> int:
     return at
 
 
-def _forgotten(state: Any, timer: str, context: Context) -> Transition:
+def forgotten(state: Any, timer: str, context: Context) -> Transition:
+    """What happens to a page that was deleted long ago."""
     return Transition(None)
