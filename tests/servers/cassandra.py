@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from servers.failure import ServerError
 from servers.java import Jars, Java, find_java
 from servers.places import LOOPBACK, free_ports
-from servers.processes import ServerProcess
+from servers.processes import OneProcess
 from servers.run import Run
 
 JAVA_VERSION = 17
@@ -58,14 +57,13 @@ OPENS = (
 
 
 @dataclass(slots=True)
-class CassandraServer:
+class CassandraServer(OneProcess):
     """One Cassandra without authentication, that a test may kill, pause and start again."""
 
     name: str = "cassandra"
     port: int = 0
     _jmx_port: int = 0
     _run: Run | None = None
-    _process: ServerProcess | None = None
 
     def missing(self) -> str | None:
         java = find_java(JAVA_VERSION)
@@ -105,27 +103,8 @@ class CassandraServer:
         }
         command += [f"-D{name}={value}" for name, value in properties.items()]
         command += ["-cp", f"{JARS.folder}/*", "org.apache.cassandra.service.CassandraDaemon"]
-        self._process = self._run.spawn("cassandra", command)
-        try:
-            self._process.wait_for_line(READY_LINE, seconds=READY_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
-
-    def pause(self) -> None:
-        """Pause it, its connections open, until `resume` (SIGSTOP)."""
-        assert self._process is not None
-        self._process.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it continue."""
-        assert self._process is not None
-        self._process.signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it as a power failure would (SIGKILL)."""
-        if self._process is not None:
-            self._process.end()
+        process = self._run.spawn("cassandra", command)
+        self._begin(process, lambda one: one.wait_for_line(READY_LINE, seconds=READY_SECONDS))
 
     def _settings(self, folder: Path, storage_port: int) -> str:
         seeds = f'[{{seeds: "{LOOPBACK}:{storage_port}"}}]'

@@ -6,16 +6,13 @@ same engine without its servers; `clickhouse_http.py` is the interface in front 
 
 from __future__ import annotations
 
-import signal
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.failure import ServerError
 from servers.places import LOOPBACK, free_ports
-from servers.processes import POLL_SECONDS, ServerProcess
+from servers.processes import OneProcess
 from servers.python_packages import PythonPackages
 from servers.run import Run
 
@@ -25,13 +22,12 @@ READY_SECONDS = 120.0
 
 
 @dataclass(slots=True)
-class ClickhouseServer:
+class ClickhouseServer(OneProcess):
     """One ClickHouse at `url`, that a test may kill, pause and start again."""
 
     name: str = "clickhouse"
     port: int = 0
     _run: Run | None = None
-    _process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
@@ -55,27 +51,8 @@ class ClickhouseServer:
         self.stop()
         assert self._run is not None
         command = [str(PACKAGES.python), str(PROGRAM), str(self.port), str(self._run.folder / "data")]
-        self._process = self._run.spawn("clickhouse", command)
-        try:
-            self._await(self._process)
-        except BaseException:
-            self.stop()
-            raise
-
-    def pause(self) -> None:
-        """Pause it, its connections open, until `resume` (SIGSTOP)."""
-        assert self._process is not None
-        self._process.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it continue."""
-        assert self._process is not None
-        self._process.signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it as a power failure would (SIGKILL)."""
-        if self._process is not None:
-            self._process.end()
+        process = self._run.spawn("clickhouse", command)
+        self._begin(process, lambda one: one.wait_until(self._is_ready, seconds=READY_SECONDS))
 
     def ask(self, statement: str, *, seconds: float = 60.0) -> str:
         """What it answers to a statement.
@@ -86,13 +63,5 @@ class ClickhouseServer:
         with urllib.request.urlopen(request, timeout=seconds) as answer:
             return str(answer.read().decode())
 
-    def _await(self, process: ServerProcess) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            try:
-                self.ask("SELECT 1", seconds=5)
-                return
-            except (OSError, urllib.error.URLError) as error:
-                if not process.is_alive() or time.monotonic() > deadline:
-                    raise ServerError(f"clickhouse does not answer.{process.tail()}") from error
-            time.sleep(POLL_SECONDS)
+    def _is_ready(self) -> bool:
+        return bool(self.ask("SELECT 1", seconds=5))

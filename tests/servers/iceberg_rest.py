@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from xml.sax.saxutils import escape
 from servers.failure import ServerError
 from servers.java import Jars, Java, find_java
 from servers.places import LOOPBACK, free_ports
-from servers.processes import POLL_SECONDS, ServerProcess
+from servers.processes import OneProcess
 from servers.run import Run
 
 JAVA_VERSION_MIN = 17
@@ -55,13 +53,12 @@ SERVER = """<Configure class="org.eclipse.jetty.server.Server">
 
 
 @dataclass(slots=True)
-class IcebergRestServer:
+class IcebergRestServer(OneProcess):
     """One REST catalog without authentication, that a test may kill, pause and start again on its tables."""
 
     name: str = "iceberg-rest"
     port: int = 0
     _run: Run | None = None
-    _process: ServerProcess | None = None
 
     @property
     def uri(self) -> str:
@@ -98,40 +95,12 @@ class IcebergRestServer:
         command = [self._java().executable, "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         command += ["-Dorg.eclipse.jetty.xml.XmlParser.Validating=false", "-cp", f"{JARS.folder}/*"]
         command += ["org.eclipse.jetty.xml.XmlConfiguration", str(self._run.folder / "server.xml")]
-        self._process = self._run.spawn("iceberg-rest", command)
-        try:
-            self._await()
-        except BaseException:
-            self.stop()
-            raise
+        process = self._run.spawn("iceberg-rest", command)
+        self._begin(process, lambda one: one.wait_until(self._is_ready, seconds=READY_SECONDS))
 
-    def pause(self) -> None:
-        """Pause it, its connections open, until `resume` (SIGSTOP)."""
-        assert self._process is not None
-        self._process.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it continue."""
-        assert self._process is not None
-        self._process.signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it as a power failure would (SIGKILL)."""
-        if self._process is not None:
-            self._process.end()
-
-    def _await(self) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            if not self._process.is_alive():
-                raise ServerError(f"the Iceberg catalog ended before it was ready.{self._process.tail()}")
-            try:
-                with urllib.request.urlopen(f"{self.uri}/v1/config", timeout=5):
-                    return
-            except OSError:
-                time.sleep(POLL_SECONDS)
-        raise ServerError(f"the Iceberg catalog was not ready after {READY_SECONDS:.0f} seconds.{self._process.tail()}")
+    def _is_ready(self) -> bool:
+        with urllib.request.urlopen(f"{self.uri}/v1/config", timeout=5):
+            return True
 
     def _java(self) -> Java:
         java = find_java(JAVA_VERSION_MIN)

@@ -6,8 +6,6 @@ import json
 import os
 import pwd
 import shutil
-import signal
-import time
 import urllib.request
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from typing import Any
 from servers.failure import ServerError
 from servers.java import Jars, Java, find_java
 from servers.places import LOOPBACK, free_ports
-from servers.processes import POLL_SECONDS, ServerProcess
+from servers.processes import OneProcess
 from servers.run import Run
 
 READY_SECONDS = 180.0
@@ -64,14 +62,13 @@ ELASTICSEARCH_8 = Distribution(
 
 
 @dataclass(slots=True)
-class OpensearchServer:
+class OpensearchServer(OneProcess):
     """One server without security, that a test may kill, pause and start again."""
 
     distribution: Distribution = OPENSEARCH_2
     port: int = 0
     _run: Run | None = None
     _folder: Path | None = None
-    _process: ServerProcess | None = None
 
     @property
     def name(self) -> str:
@@ -118,29 +115,8 @@ class OpensearchServer:
             f"{prefix}_JAVA_OPTS": "-Xms256m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         }
         program = str(self._home / "bin" / self.distribution.program)
-        self._process = self._run.spawn(
-            self.name, [program], folder=self._folder, environment=environment, user=_user()
-        )
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
-
-    def pause(self) -> None:
-        """Pause it, its connections open, until `resume` (SIGSTOP)."""
-        assert self._process is not None
-        self._process.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it continue."""
-        assert self._process is not None
-        self._process.signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it as a power failure would (SIGKILL)."""
-        if self._process is not None:
-            self._process.end()
+        process = self._run.spawn(self.name, [program], folder=self._folder, environment=environment, user=_user())
+        self._begin(process, lambda one: one.wait_until(self._is_ready, seconds=READY_SECONDS))
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, seconds: float = 30.0) -> Any:
         """The answer of its HTTP interface.
@@ -153,18 +129,8 @@ class OpensearchServer:
         with urllib.request.urlopen(request, timeout=seconds) as answer:
             return json.load(answer)
 
-    def _wait(self) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            if not self._process.is_alive():
-                raise ServerError(f"{self.name} ended before it was ready.{self._process.tail()}")
-            try:
-                if not self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=5s")["timed_out"]:
-                    return
-            except OSError:
-                time.sleep(POLL_SECONDS)
-        raise ServerError(f"{self.name} was not ready after {READY_SECONDS:.0f} seconds.{self._process.tail()}")
+    def _is_ready(self) -> bool:
+        return not self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=5s")["timed_out"]
 
     def _configure(self, transport: int) -> None:
         assert self._folder is not None

@@ -12,8 +12,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from servers.failure import ServerError
@@ -121,15 +121,20 @@ class ServerProcess:
         return self._child.poll() is None
 
     def wait_for_line(self, text: str, *, seconds: float) -> None:
-        """Wait until `text` is in the output of this process.
+        """Wait until `text` is in the output of this process; raises as `wait_until`."""
+        self.wait_until(lambda: text in self.output(), seconds=seconds)
+
+    def wait_until(self, is_ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until it is ready; an OSError means that it is not yet.
 
         :raises ServerError: it ended before, or `seconds` were not enough.
         """
         deadline = time.monotonic() + seconds
         while True:
             ended = self._child.poll()
-            if text in self.output():
-                return
+            with contextlib.suppress(OSError):
+                if is_ready():
+                    return
             if ended is not None:
                 raise ServerError(f"{self.log.stem} ended with code {ended} before it was ready.{self.tail()}")
             if time.monotonic() > deadline:
@@ -162,3 +167,34 @@ class ServerProcess:
                 self._child.wait(grace_seconds)
         self.signal(signal.SIGKILL)
         self._child.wait()
+
+
+@dataclass(slots=True)
+class OneProcess:
+    """What servers share that run as one process: a test may kill it, pause it and start it again."""
+
+    _process: ServerProcess | None = field(default=None, init=False)
+
+    def pause(self) -> None:
+        """Pause it, its connections open, until `resume` (SIGSTOP)."""
+        assert self._process is not None
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it continue."""
+        assert self._process is not None
+        self._process.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it as a power failure would (SIGKILL)."""
+        if self._process is not None:
+            self._process.end()
+
+    def _begin(self, process: ServerProcess, wait: Callable[[ServerProcess], None]) -> None:
+        """Keep the process that was started; one that does not become ready is ended. Raises what `wait` does."""
+        self._process = process
+        try:
+            wait(process)
+        except BaseException:
+            self.stop()
+            raise
