@@ -26,10 +26,11 @@ CALL_SECONDS = 0.15
 PHASE_SECONDS = 0.6
 # Long after the call has been given up.
 HANGING_SECONDS = PHASE_SECONDS
-# What is asked: with a dead one, the 99th percentile of the others is less than a tenth larger.
+# What is wanted: with a dead one, the 99th percentile of the others is less than a tenth larger.
 RATIO_MAX = 1.10
 # Phases with a healthy and a dead twentieth sink alternate, and each pair gives a ratio. A percentile of so few writes
-# is noisy, so one pair says little. But if the true ratio is at most RATIO_MAX, each pair is above it with a chance of
+# is noisy, so one pair says little, and the test does not measure the true ratio: it fails where seven of eight pairs
+# speak against what is wanted. If the true ratio is at most RATIO_MAX, each pair is above it with a chance of
 # at most one half, and at least seven of eight are with one of 9/256; noise of a ratio of 1, at which perhaps a third
 # of the pairs are above it, does so in one of 400 runs. Sinks that do wait for the dead one have a ratio of ten.
 PAIRS = 8
@@ -134,7 +135,9 @@ def above(found: Sequence[float]) -> int:
 
 
 @pytest.mark.measures
-async def test_a_dead_sink_changes_the_99th_percentile_of_the_others_by_less_than_a_tenth(tmp_path: Path) -> None:
+async def test_with_a_dead_sink_the_99th_percentile_of_the_others_is_a_tenth_larger_in_six_of_eight_pairs_at_most(
+    tmp_path: Path,
+) -> None:
     found = await ratios(tmp_path, PAIRS)
     assert above(found) <= PAIRS_ABOVE_MAX, sorted(found)
 
