@@ -93,6 +93,7 @@ ONLY_IN = {
     "jinja2": ("headwater.web",),
     "click": ("headwater.cli",),
     "jsonschema_rs": ("headwater.schemas",),
+    "pyflink": ("headwater.processing.flink",),
     "confluent_kafka": (
         "headwater.log.kafka",
         "headwater.connectors.kafka",

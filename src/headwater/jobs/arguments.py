@@ -13,6 +13,9 @@ from headwater.jobs.durations import milliseconds
 from headwater.jobs.place import Place
 
 _SHOWN_CHARS_MAX = 60
+IDLE_SECONDS = 10
+# The value of `idle` with which only events move timers.
+NEVER = "never"
 _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 _UNEXPECTED = re.compile(r"([\w.]+)\(\) got an unexpected keyword argument '(\w+)'")
 
@@ -101,6 +104,10 @@ class Arguments:
             return milliseconds(self.value(name, default))
         except JobInvalid as error:
             raise self.refused(name, f"`{name}`: {error.detail}", error.hint) from None
+
+    def idle_ms(self) -> int | None:
+        """After how long without events timers fire by the wall clock; None: never."""
+        return None if self.value("idle") == NEVER else self.duration_ms("idle", IDLE_SECONDS)
 
     def outputs(self, name: str) -> tuple[tuple[str, str | None], ...]:
         """One or several of `stream` or `stream:1.0.0`, as streams and versions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never, Required, TypedDict, Unpack, cast, get_args, overload
+from typing import Any, Literal, Never, Required, TypedDict, Unpack, cast, get_args, overload
 
 from headwater.connectors.contract import Column, ColumnType, TableShape
 from headwater.errors import JobInvalid
@@ -27,7 +27,7 @@ class JobSettings(PartSettings, total=False):
     name: str | None
     late: str | None
     out_of_order: Duration
-    idle: Duration
+    idle: Duration | Literal["never"]
     canaries: bool
     history: HistoryOrder
     on_error: OnError
@@ -69,7 +69,7 @@ def job(*positional: Never, **settings: Unpack[JobSettings]) -> Callable[[Functi
         tuple(dict.fromkeys((*sources, *plan.sources))),
         output=None if sink is None else ToStream(*sink),
         out_of_order_ms=asked.duration_ms("out_of_order", 0),
-        idle_ms=asked.duration_ms("idle", 10),
+        idle_ms=asked.idle_ms(),
         canaries=asked.flag("canaries", default=False),
         late_stream=asked.text("late"),
         fields_read=plan.fields_read,

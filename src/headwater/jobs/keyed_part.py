@@ -47,7 +47,9 @@ class KeyedPart:
     def step(self) -> PerKey:
         has_timers = self.handlers or self.ttl_ms is not None
         on_event = self._on_event if self.version > 1 or self.ttl_ms is not None else self._on_plain_event
-        return PerKey(self.name, self.key, on_event, self._on_timer if has_timers else None)
+        on_timer = self._on_timer if has_timers else None
+        # What only deletes old state emits nothing.
+        return PerKey(self.name, self.key, on_event, on_timer, timers_emit=bool(self.handlers))
 
     def _on_plain_event(self, stored: Any, event: Any, context: Context) -> Transition:
         """As `_on_event` for a state without a wrapper, which most are: it is called for each event."""

@@ -19,7 +19,8 @@ class RunnerFeatures:
     with the position. `tables`: it fills the table of a job; `tables_with_state`: also if the job keeps state.
     `fires_when_idle`: timers fire by the wall clock while no events arrive; otherwise only events fire them.
     `awaits`: it calls async functions that wait for other services. `shares_partitions`: processes that run the same
-    job at once divide its partitions; otherwise the last one has all.
+    job at once divide its partitions; otherwise the last one has all. `parks`: it keeps events for a later retry.
+    `reads_tables`: functions find the materialized tables of other jobs; `keeps_tables`: it keeps such a table.
     """
 
     streams: bool
@@ -29,6 +30,9 @@ class RunnerFeatures:
     fires_when_idle: bool
     shares_partitions: bool
     awaits: bool
+    parks: bool = True
+    reads_tables: bool = True
+    keeps_tables: bool = True
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         """What `job` needs that these features lack, a clause each; () if nothing is missing."""
@@ -40,15 +44,30 @@ class RunnerFeatures:
             reasons.append("the log keeps no keyed state")
         if not fills_table and not self.streams:
             reasons.append("the log cannot commit outputs and position together")
-        if job.has_timers and not self.fires_when_idle:
-            reasons.append("it has timers, and here they would not fire while no events come")
+        if fires_when_idle(job) and not self.fires_when_idle:
+            reasons.append(
+                "its timers are to fire while no events come, and here only events fire them: say so with"
+                ' idle="never", if that is enough'
+            )
         if job.awaits and not self.awaits:
             reasons.append("it waits for other services, and nothing here awaits its calls")
         if job.input is not None and self.shares_partitions:
             reasons.append("it reads another system, which one process does at a time")
+        if job.parks and not self.parks:
+            reasons.append("it parks events for a later retry, and nothing here keeps them: leave out park=")
+        if job.tables and not self.reads_tables:
+            reasons.append(f"it reads the table {job.tables[0]}, which is not at hand here")
+        if job.writes().materialized is not None and not self.keeps_tables:
+            reasons.append("it keeps a materialized table, which others could not read here")
         if fills_table and not self.tables:
             reasons.append("it fills a table and was given no sink")
         return tuple(reasons)
+
+
+def fires_when_idle(job: Job) -> bool:
+    """Whether the wall clock is to fire timers that emit events, while none come."""
+    emits = any(step.on_timer is not None and step.timers_emit for step in job.keyed_steps)
+    return emits and job.idle_ms is not None
 
 
 class Runner(Protocol):

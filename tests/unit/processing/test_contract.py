@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from headwater.errors import JobInvalid
-from headwater.jobs.job import Job
+from headwater.jobs.decorators import table
+from headwater.jobs.job import Job, ToStream
+from headwater.jobs.outcomes import Retry
+from headwater.jobs.steps import Await, Context
 from headwater.processing.contract import RunnerFeatures, require_supported
-from headwater.testing.suites.runner import AWAITING, COUNTING, FILLING, JOB, KINDS, LISTING, WAITING
+from headwater.testing.suites.runner import AWAITING, COUNTING, FILLING, JOB, LISTING, WAITING
+from headwater.testing.suites.runner import KINDS as SUITE_KINDS
 
 EVERYTHING = RunnerFeatures(
     streams=True,
@@ -19,8 +24,28 @@ EVERYTHING = RunnerFeatures(
     fires_when_idle=True,
     shares_partitions=True,
     awaits=True,
+    parks=True,
+    reads_tables=True,
+    keeps_tables=True,
 )
-FILLING_WITH_STATE = KINDS[-1]
+FILLING_WITH_STATE = SUITE_KINDS[-1]
+
+
+async def _called(event: Any, context: Context) -> Any:
+    return event
+
+
+PARKING = Job("parking", ("edits",), (Await("call", _called, retry=Retry(park="1m")),), ToStream("passed"))
+READING = Job("reading", ("edits",), (), ToStream("passed"), tables=("pages",))
+NEVER_IDLE = dataclasses.replace(WAITING, idle_ms=None)
+
+
+@table(source="edits", key="page")
+def pages(event: Any, context: Context) -> Any:
+    return event
+
+
+KINDS = (*SUITE_KINDS, PARKING, READING, pages, NEVER_IDLE)
 
 
 def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
@@ -30,13 +55,16 @@ def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
 @pytest.mark.parametrize(
     ("feature", "refused"),
     [
-        ("streams", (JOB, COUNTING, LISTING, WAITING, AWAITING)),
-        ("awaits", (AWAITING,)),
-        ("keyed_state", (COUNTING, LISTING, WAITING, FILLING_WITH_STATE)),
+        ("streams", (JOB, COUNTING, LISTING, WAITING, AWAITING, PARKING, READING, pages, NEVER_IDLE)),
+        ("awaits", (AWAITING, PARKING)),
+        ("keyed_state", (COUNTING, LISTING, WAITING, FILLING_WITH_STATE, PARKING, pages, NEVER_IDLE)),
         ("tables", (FILLING, FILLING_WITH_STATE)),
         ("tables_with_state", (FILLING_WITH_STATE,)),
         ("fires_when_idle", (WAITING,)),
         ("shares_partitions", ()),
+        ("parks", (PARKING,)),
+        ("reads_tables", (READING,)),
+        ("keeps_tables", (pages,)),
     ],
 )
 def test_without_a_feature_the_jobs_that_need_it_are_refused(feature: str, refused: tuple[Job, ...]) -> None:

@@ -59,6 +59,10 @@ class Window:
         except KeyError:
             raise AttributeError(f"the window has no {name!r}, only {', '.join(self.values)}") from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, `__getattr__` would be asked for the values while there are none yet.
+        return Window, (self.key, self.start_ms, self.end_ms, dict(self.values))
+
     def __repr__(self) -> str:
         return f"Window({self.key!r}, {self.start}, {self.values})"
 

@@ -62,7 +62,7 @@ def sql_job(**settings: Unpack[SqlSettings]) -> Callable[[Callable[[], str]], Jo
                 plan.steps,
                 ToStream(*sink),
                 out_of_order_ms=asked.duration_ms("out_of_order", 0),
-                idle_ms=asked.duration_ms("idle", 10),
+                idle_ms=asked.idle_ms(),
                 canaries=asked.flag("canaries", default=False),
                 late_stream=asked.text("late"),
                 on_error=asked.choice("on_error", get_args(OnError)),

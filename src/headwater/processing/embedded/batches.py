@@ -167,7 +167,8 @@ class Batches:
         while more and not self._stopping.is_set():
             more = (await self._fire(self._due(self.watermarks.watermark_ms))).more
         idle_ms = (self._clock() - idle_since) * 1000
-        if self._job.keeps_state and idle_ms >= self._job.idle_ms:
+        idle_ms_min = self._job.idle_ms
+        if self._job.keeps_state and idle_ms_min is not None and idle_ms >= idle_ms_min:
             await self._fire_all(int(self._clock() * 1000) - self._job.out_of_order_ms)
 
     async def finish(self) -> None:
