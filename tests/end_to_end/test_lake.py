@@ -16,7 +16,8 @@ from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.errors import ConfigInvalid
 from headwater.log.contract import Record
-from headwater.platform import build, declarations
+from headwater.platform import build
+from headwater.processing.declarations import declarations
 from headwater.testing.eventually import eventually
 from headwater.times import utc_text
 

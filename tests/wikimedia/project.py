@@ -23,7 +23,8 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.log.contract import Record, TopicSettings
-from headwater.platform import declarations, schemas_of
+from headwater.platform import schemas_of
+from headwater.processing.declarations import declarations
 from headwater.processing.embedded.loop import EmbeddedRunner, RunnerSettings
 from headwater.processing.embedded.runner import runner_on
 from headwater.streams.registry import StreamRegistry

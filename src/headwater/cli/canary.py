@@ -98,7 +98,7 @@ def _plans(config: Config, names: Sequence[str]) -> tuple[list[CanaryPlan], Topo
     from headwater.checking.project import schemas_of
     from headwater.monitoring.canary_plan import Topology, claiming, find_schemas, plan_of
     from headwater.monitoring.intakes import Intakes
-    from headwater.platform import declarations
+    from headwater.processing.declarations import declarations
 
     streams, _ = declarations(config)
     claims = {stream.name: stream for stream in claiming(streams)}

@@ -102,7 +102,8 @@ class Declared:
 def load_declared(project: Path) -> Declared:
     """The project, with nothing opened. Raises ConfigInvalid, JobInvalid."""
     from headwater.config import load_config
-    from headwater.platform import Platform, declarations
+    from headwater.platform import Platform
+    from headwater.processing.declarations import declarations
 
     require_project(project)
     config = load_config(project)

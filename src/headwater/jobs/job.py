@@ -76,9 +76,9 @@ class Job:
     `materialized`: the table that is the state of its last step; such a job has no output. `tables`: the materialized
     tables that it reads, those it declares and those its functions ask the context for.
     `out_of_order_ms`: how much older than the newest event of its partition an event may be and still be on time.
-    `idle_ms`: after this time without events, timers fire by the wall clock; None: they never do. `history_order`: how a run over files
-    takes its input unless it is asked for another order. `on_error`: what becomes of an event that it cannot process.
-    `start`: where it begins in its sources if it has no position yet.
+    `idle_ms`: after this time without events, timers fire by the wall clock; None: they never do. `history_order`: how
+    a run over files takes its input unless it is asked for another order. `on_error`: what becomes of an event that it
+    cannot process. `start`: where it begins in its sources if it has no position yet.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,15 +53,18 @@ class RunnerFeatures:
             reasons.append("it waits for other services, and nothing here awaits its calls")
         if job.input is not None and self.shares_partitions:
             reasons.append("it reads another system, which one process does at a time")
-        if job.parks and not self.parks:
-            reasons.append("it parks events for a later retry, and nothing here keeps them: leave out park=")
-        if job.tables and not self.reads_tables:
-            reasons.append(f"it reads the table {job.tables[0]}, which is not at hand here")
-        if job.writes().materialized is not None and not self.keeps_tables:
-            reasons.append("it keeps a materialized table, which others could not read here")
         if fills_table and not self.tables:
             reasons.append("it fills a table and was given no sink")
-        return tuple(reasons)
+        return (*reasons, *self._kept_apart(job))
+
+    def _kept_apart(self, job: Job) -> Iterator[str]:
+        """What it keeps, or reads, besides the state of its keys."""
+        if job.parks and not self.parks:
+            yield "it parks events for a later retry, and nothing here keeps them: leave out park="
+        if job.tables and not self.reads_tables:
+            yield f"it reads the table {job.tables[0]}, which is not at hand here"
+        if job.writes().materialized is not None and not self.keeps_tables:
+            yield "it keeps a materialized table, which others could not read here"
 
 
 def fires_when_idle(job: Job) -> bool:

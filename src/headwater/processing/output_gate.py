@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from headwater.errors import HeadwaterError
 from headwater.foreign import contain
 from headwater.intake.gate import Gate, SchemaPending
 from headwater.intake.outcome import Admitted, Refused
 from headwater.jobs.steps import Element, Failure
-from headwater.log.contract import LogWriter, Record
+from headwater.log.contract import Record
 
 STEP = "output"
+
+
+class _Refuses(Protocol):
+    """The part of a log that says what it would refuse."""
+
+    async def refusal(self, record: Record) -> HeadwaterError | None: ...
 
 
 class OutputGate:
     """The Gate and the log, for one job."""
 
-    def __init__(self, gate: Gate, log: LogWriter | None = None, *, own: bool = True) -> None:
+    def __init__(self, gate: Gate, log: _Refuses | None = None, *, own: bool = True) -> None:
         """`log`, which has `Features.refuses_records`, is asked whether it would store each record.
 
         `own`: the events may go to streams that accept nothing from outside."""

@@ -14,7 +14,7 @@ from typing import Any
 from headwater.config import Config, load_config
 from headwater.connectors.spec import TableSink
 from headwater.errors import QueryInvalid, SinkUnavailable
-from headwater.platform import declarations
+from headwater.processing.declarations import declarations
 from headwater.processing.hosting.files import table_of
 from headwater.queries.engine import Engine, QueryResult
 from headwater.queries.lake import lake_tables, spool_lake

@@ -17,7 +17,8 @@ from headwater.event import decode_stored, json_bytes
 from headwater.intake.outcome import Refused
 from headwater.lookups.lookups import Lookups
 from headwater.lookups.transport import Transport
-from headwater.platform import Platform, declarations
+from headwater.platform import Platform
+from headwater.processing.declarations import declarations
 from headwater.testing.answers import Answers
 from headwater.testing.in_thread import open_in_thread, result_within
 from headwater.testing.oracle_log import OracleLog

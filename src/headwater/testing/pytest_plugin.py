@@ -46,7 +46,7 @@ def headwater_job(request: pytest.FixtureRequest) -> Callable[[str], Job]:
     """Gives a job of the project by its name, to be run by `headwater.testing.run_job.run`."""
     from headwater.config import load_config
     from headwater.declaration import nearest
-    from headwater.platform import declarations
+    from headwater.processing.declarations import declarations
 
     jobs = {job.name: job for job in declarations(load_config(_project(request), environment={}))[1]}
 

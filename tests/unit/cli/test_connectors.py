@@ -27,7 +27,7 @@ from headwater.connectors.registry import (
     source_spec,
 )
 from headwater.declaration import parse_declaration
-from headwater.platform import declarations
+from headwater.processing.declarations import declarations
 
 
 def run(*words: str) -> Result:

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from headwater.cli.main import main
 from headwater.config import load_config
 from headwater.log.contract import Record
-from headwater.platform import Platform, declarations
+from headwater.platform import Platform
+from headwater.processing.declarations import declarations
 
 
 @pytest.fixture

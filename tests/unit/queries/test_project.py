@@ -126,7 +126,8 @@ def test_the_table_of_a_job_can_be_joined_with_its_stream(project: Path) -> None
 
     async def fill() -> None:
         from headwater.config import load_config
-        from headwater.platform import Platform, declarations
+        from headwater.platform import Platform
+        from headwater.processing.declarations import declarations
 
         config = load_config(project)
         platform = Platform(config, *declarations(config))

@@ -30,7 +30,6 @@ from headwater.jobs.settings import settings_of_texts
 from headwater.log.contract import Position
 from headwater.log.open import log_of
 from headwater.lookups import Lookups
-from headwater.platform import declarations
 from headwater.processing.batch.directory import RunDirectory, digest_of, kept_of
 from headwater.processing.batch.inputs import InputReader, input_files, log_streams
 from headwater.processing.batch.log_range import LogRange
@@ -38,6 +37,7 @@ from headwater.processing.batch.log_target import HandOverNote
 from headwater.processing.batch.run import HistoryRun, HistorySettings, HistorySummary
 from headwater.processing.batch.sorting import SortLimits
 from headwater.processing.batch.store import FilesStore
+from headwater.processing.declarations import declarations
 from headwater.streams.registry import StreamRegistry
 
 WATCHED_LINES = 500

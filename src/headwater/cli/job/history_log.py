@@ -17,10 +17,10 @@ from headwater.intake.gate import Gate, GateSettings
 from headwater.jobs.job import Job
 from headwater.log.contract import Position, TopicPartition
 from headwater.log.open import log_of
-from headwater.platform import topic_settings
 from headwater.processing.batch.log_range import LogRange
 from headwater.processing.batch.log_target import GROUP_PREFIX, HandOver, HandOverNote, LogTarget
 from headwater.processing.batch.store import FilesStore, ResultFile
+from headwater.processing.declarations import topic_settings
 from headwater.streams.registry import StreamRegistry
 
 

@@ -45,7 +45,7 @@ def project_jobs(project: Path, name: str | None = None) -> tuple[Config, Stream
     Raises ConfigInvalid, JobInvalid.
     """
     from headwater.config import load_config
-    from headwater.platform import declarations
+    from headwater.processing.declarations import declarations
 
     require_project(project)
     config = load_config(project)

@@ -84,7 +84,7 @@ def _planned(
     config: Config, name: str, source: str | None, kind: Kind, sink: str | None, *, keys: tuple[str, ...]
 ) -> Plan:
     """What is to be created. Raises UsageError, ConfigInvalid, StreamUnknown."""
-    from headwater.platform import declarations
+    from headwater.processing.declarations import declarations
 
     streams, jobs = declarations(config)
     if source is None:
@@ -173,7 +173,7 @@ def _write(config: Config, plan: Plan) -> None:
     """Write everything, or nothing. Raises ConfigInvalid, SchemaInvalid, JobInvalid."""
     from headwater.checking.project import schemas_of
     from headwater.cli.job.scaffold.files import files_of
-    from headwater.platform import declarations
+    from headwater.processing.declarations import declarations
 
     project = config.project_dir.resolve()
     files = {

@@ -87,7 +87,7 @@ def _chosen(repositories: tuple[str, ...]) -> tuple[RepositoryIndexes, SchemaVis
             places.append((name if equals else name_of(path), settings_at(path)))
         return RepositoryIndexes.of(places), SchemaVisibility()
     from headwater.config import load_config
-    from headwater.platform import declarations
+    from headwater.processing.declarations import declarations
     from headwater.streams.seen import SeenStreams
     from headwater.streams.visibility import Sight
 

@@ -76,8 +76,8 @@ def _verdicts(config: Config, source: DeclaredSource, deliveries: Sequence[Deliv
     from headwater.intake.gate import Gate, GateSettings
     from headwater.intake.outcome import Admitted
     from headwater.jobs.steps import Element
-    from headwater.platform import declarations
     from headwater.processing.arriving import ArrivalBuilder
+    from headwater.processing.declarations import declarations
     from headwater.processing.failures.causes import DECODE
     from headwater.processing.source_files import job_of
 

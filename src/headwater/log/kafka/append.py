@@ -16,7 +16,7 @@ from typing import overload
 
 from confluent_kafka import Message, Producer
 
-from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, LogUnavailable
+from headwater.errors import AppendIncomplete, EventTooLarge, HeadwaterError, KeyFieldMissing, LogUnavailable
 from headwater.log.contract import Placement, Record
 from headwater.log.kafka.settings import AWAY, KafkaError, KafkaException, translate
 from headwater.log.kafka.topic import KafkaTopic
@@ -231,6 +231,14 @@ def failure(error: KafkaError, record: Record, servers: str) -> HeadwaterError:
             "The Kafka broker did not confirm the event in time.", hint="Send it again.", is_away=True
         )
     return translate(KafkaException(error), f"Storing in {record.topic!r}", servers)
+
+
+def key_missing(record: Record) -> KeyFieldMissing:
+    """A record without a key for a topic that keeps the last one of each key."""
+    return KeyFieldMissing(
+        f"The topic {record.topic!r} is compacted, and Kafka accepts no record without a key for it.",
+        hint="Give the stream a key (`transport.message_key_fields`), or do not compact it.",
+    )
 
 
 def too_large(record: Record, size: int, limit: int) -> EventTooLarge:

@@ -23,7 +23,6 @@ from confluent_kafka import Producer
 from headwater.errors import (
     AppendIncomplete,
     HeadwaterError,
-    KeyFieldMissing,
     LogUnavailable,
     TopicUnknown,
 )
@@ -34,6 +33,7 @@ from headwater.log.kafka.append import (
     Placements,
     hand_over,
     incomplete,
+    key_missing,
     learn_partitions,
     record_bytes,
     too_large,
@@ -166,10 +166,7 @@ class Sender:
             if record.key is None and topic.settings is not None and topic.settings.compact:
                 if not is_sure and _is_old(topic):
                     return None
-                raise KeyFieldMissing(
-                    f"The topic {record.topic!r} is compacted, and Kafka accepts no record without a key for it.",
-                    hint="Give the stream a key (`transport.message_key_fields`), or do not compact it.",
-                )
+                raise key_missing(record)
             size += own
             partition = record.partition
             if partition is None:

@@ -6,19 +6,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from headwater.connectors.contract import Delivery
-from headwater.errors import HeadwaterError, JobStopped, WriteGivenUp
-from headwater.event import get_path
+from headwater.errors import HeadwaterError, WriteGivenUp
 from headwater.foreign import contain
 from headwater.intake.gate import Gate
 from headwater.intake.outcome import Admitted
 from headwater.jobs.job import Job
 from headwater.jobs.steps import Element, Failure, Results
 from headwater.log.contract import Position, Record, StateChange
-from headwater.processing.embedded.elements import delivery_of, place_of
+from headwater.processing.embedded.elements import delivery_of
 from headwater.processing.embedded.fold import Batch, LoopTurn
 from headwater.processing.embedded.retries import Retries
 from headwater.processing.embedded.settings import RunnerSettings
@@ -26,13 +24,11 @@ from headwater.processing.embedded.source import JobSource
 from headwater.processing.failures.causes import TABLE
 from headwater.processing.failures.events import ErrorEvents
 from headwater.processing.failures.failed_events import FailedEvents
+from headwater.processing.failures.recording import NOTHING_WRITTEN, FailureRecords
 from headwater.processing.failures.redriven import was_written, written_of
 from headwater.processing.output_gate import OutputGate
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import JobStore, ReplacesRefused
-from headwater.processing.wording import short_reason
-
-NOTHING_WRITTEN: Mapping[int, Sequence[str]] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +93,7 @@ class Commits:
         self._writes = job.writes()
         self._outputs = outputs
         self._errors = errors
+        self._failures = FailureRecords(job, errors, clock, status.error_event_refused)
         if isinstance(store, ReplacesRefused):
             store.on_refused = self._refused
 
@@ -189,36 +186,7 @@ class Commits:
     async def _error_records(
         self, failures: Iterable[Failure], written: Mapping[int, Sequence[str]] = NOTHING_WRITTEN
     ) -> list[Record]:
-        records: list[Record] = []
-        for failure in failures:
-            now_ms = int(self._clock() * 1000)
-            match self._job.on_error:
-                case "error_event":
-                    pass
-                case "skip":
-                    self._errors.count(failure, now_ms)
-                    continue
-                case "stop":
-                    raise stopped_at(failure)
-                case _:
-                    assert_never(self._job.on_error)
-            made = await self._errors.records(failure, now_ms, written.get(id(failure.item.record), ()))
-            if isinstance(made, Failure):
-                self._status.error_event_refused(made.error)
-            else:
-                records += made
-        return records
-
-
-def stopped_at(failure: Failure) -> JobStopped:
-    """The error of a job that stops in front of the event, or the timer, that failed."""
-    item = failure.item
-    if item.record is not None and item.record.topic:
-        event_id = get_path(item.source, "meta.id")
-        where = place_of(item.record) + (f", event {event_id}" if isinstance(event_id, str) else "")
-    else:
-        where = f"the timer {item.lineage_id}"
-    return JobStopped(f"{failure.step}: {short_reason(failure.error)} (at {where})")
+        return await self._failures.records(failures, written)
 
 
 def error_events(

@@ -11,18 +11,14 @@ from headwater.connectors.contract import Delivery
 from headwater.errors import EventMalformed, JobInvalid
 from headwater.event import CANARY_DOMAIN, decode_stored, get_path
 from headwater.jobs.job import Job
-from headwater.jobs.steps import Element, Failure, ReadRecord, Results
+from headwater.jobs.steps import Element, Failure, Results
 from headwater.log.contract import StoredRecord
 from headwater.log.event_time import event_time_of
 from headwater.processing.embedded.watermark import Seen
 from headwater.processing.failures.causes import DECODE, OUTPUT
+from headwater.processing.failures.recording import place_of
 from headwater.processing.failures.redriven import decode_input, restored
 from headwater.streams.stream import Stream
-
-
-def place_of(record: ReadRecord) -> str:
-    """Where a record is in the log: `topic/partition/offset`."""
-    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def undecoded(record: StoredRecord, stream: Stream | None) -> Element:

@@ -19,14 +19,15 @@ _PART = "part"
 class FailedEvents:
     """Stores the bytes of failed events next to their error events. Used by one runner."""
 
-    def __init__(self, log: Log, retention_seconds: float | None = None) -> None:
+    def __init__(self, log: Log | None, retention_seconds: float | None = None) -> None:
+        """`log` makes the topic; None: it is there."""
         self._log = log
         self._settings = TopicSettings(retention_seconds=retention_seconds)
         self._exists = False
 
     async def records(self, error_id: str, data: bytes) -> list[Record]:
         """The records of `data`, for the commit of the error event with this id. Raises LogUnavailable."""
-        if not self._exists:
+        if self._log is not None and not self._exists:
             await self._log.ensure_topic(TOPIC, self._settings)
             self._exists = True
         parts = [data[at : at + PART_BYTES_MAX] for at in range(0, max(1, len(data)), PART_BYTES_MAX)]

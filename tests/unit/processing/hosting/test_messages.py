@@ -9,8 +9,8 @@ from pathlib import Path
 from headwater.config import load_config
 from headwater.connectors.tables import TableView
 from headwater.jobs.tables.materialized import MaterializedTable
-from headwater.platform import declarations
 from headwater.processing.calls_status import CallsReport
+from headwater.processing.declarations import declarations
 from headwater.processing.failures.counts import ErrorGroup
 from headwater.processing.hosting import messages
 from headwater.processing.hosting.messages import Assignment, Reports, outline

@@ -10,8 +10,9 @@ from headwater.jobs.job import Job
 from headwater.jobs.steps import Element, Failure, Results
 from headwater.log.contract import StoredRecord
 from headwater.processing.embedded.connected.deliveries import STREAM_HEADER, input_topic
-from headwater.processing.embedded.elements import place_of, redriven_elements, undecoded
+from headwater.processing.embedded.elements import redriven_elements, undecoded
 from headwater.processing.failures.causes import DECODE
+from headwater.processing.failures.recording import place_of
 from headwater.processing.failures.redriven import redriven_of
 from headwater.streams.stream import Stream
 
