@@ -14,7 +14,7 @@ from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt
 from headwater.jobs.job import Job
 from headwater.log.contract import Log
 from headwater.log.diagnostics import FileLook
-from headwater.processing.declared_sinks import project_sinks
+from headwater.processing.declared_connectors import project_sinks
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 

@@ -19,8 +19,7 @@ from headwater.declaration import Declaration, read_declaration
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid, SchemaInvalid
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
-from headwater.processing.declared_sinks import project_sinks
-from headwater.processing.declared_sources import pushed_jobs, source_jobs
+from headwater.processing.declared_connectors import project_sinks, pushed_jobs, source_jobs
 from headwater.schemas.configured import project_schemas
 from headwater.schemas.validation.validator import Validator
 from headwater.streams.files import read_layers

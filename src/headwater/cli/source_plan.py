@@ -36,7 +36,7 @@ class PlannedSource:
 
 async def planned_sources(config: Config, log: Log | None) -> list[PlannedSource]:
     """The sources, with their positions in `log`, which is open; None: there is none yet. Raises ConfigInvalid."""
-    from headwater.processing.declared_sources import project_sources
+    from headwater.processing.declared_connectors import project_sources
 
     return [await _planned(config, source, log) for source in project_sources(config)]
 

@@ -14,8 +14,7 @@ from headwater.jobs.job import Job
 from headwater.jobs.loader import load_jobs
 from headwater.jobs.settings import with_settings
 from headwater.log.contract import TopicSettings
-from headwater.processing.declared_sinks import project_sinks
-from headwater.processing.declared_sources import source_jobs
+from headwater.processing.declared_connectors import project_sinks, source_jobs
 from headwater.streams.layers import Scope
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.stream import Stream

@@ -15,7 +15,7 @@ from headwater.errors import ConfigInvalid, EventMalformed, HeadwaterError, Inpu
 from headwater.event import encode_event
 from headwater.intake.gate import Gate
 from headwater.processing.arriving import ConnectorEvents
-from headwater.processing.declared_sources import project_sources
+from headwater.processing.declared_connectors import project_sources
 from headwater.processing.hosting.files import secrets_of
 from headwater.processing.source_files import DeclaredSource, job_of
 from headwater.telemetry import Telemetry, closed, declared

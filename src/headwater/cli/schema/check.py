@@ -178,7 +178,7 @@ def users_in(project: Path, titles: Sequence[str]) -> dict[str, list[str]]:
     from headwater.cli.up.up import require_project
     from headwater.config import load_config
     from headwater.jobs.loader import load_jobs
-    from headwater.processing.declared_sinks import project_sinks
+    from headwater.processing.declared_connectors import project_sinks
     from headwater.streams.registry import StreamRegistry
 
     require_project(project)

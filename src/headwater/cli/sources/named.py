@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def project_sources(project: Path) -> tuple[Config, list[DeclaredSource]]:
     """The configuration and the sources of the project. Raises ConfigInvalid."""
     from headwater.config import load_config
-    from headwater.processing.declared_sources import project_sources as read
+    from headwater.processing.declared_connectors import project_sources as read
 
     require_project(project)
     config = load_config(project)

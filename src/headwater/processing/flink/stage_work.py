@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from headwater.event import decode_json
 from headwater.jobs.apply import Application
@@ -53,6 +53,26 @@ class Made:
 
     results: Results = field(default_factory=lambda: Results([], [], [], [], [], []))
     sent: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+class SetTimer(NamedTuple):
+    """A timer of a key, as it was set."""
+
+    name: str
+    at_ms: int
+
+
+class Due(NamedTuple):
+    """Which timers of a key fire: of these kinds, up to `until_ms`, except `besides`, by name and time.
+
+    `rows_until_ms`: up to when all timers fire now, of which these may be the first.
+    """
+
+    kinds: Sequence[TimerKind]
+    until_ms: int
+    watermark_ms: int
+    rows_until_ms: int
+    besides: frozenset[SetTimer] = frozenset()
 
 
 def clamped(watermark_ms: int) -> int:
@@ -115,34 +135,20 @@ class StageWork:
         after = Application(made.results, at_ms, self._scope).event(step, key, element, cell, context, rows=rows)
         return after, self.results(made.results, watermark_ms)
 
-    def fire(
-        self,
-        key: bytes,
-        cell: Cell,
-        rows: KeyRows | None,
-        *,
-        kinds: Sequence[TimerKind],
-        until_ms: int,
-        watermark_ms: int,
-        rows_until_ms: int,
-        besides: frozenset[tuple[str, int]] = frozenset(),
-    ) -> tuple[Cell, Made]:
-        """Fire the timers of a key up to `until_ms`, in order of time, also those that they set for later.
-
-        `rows_until_ms`: up to when all timers fire now. `besides`: names and times of timers that do not fire.
-        """
+    def fire(self, key: bytes, cell: Cell, rows: KeyRows | None, due: Due) -> tuple[Cell, Made]:
+        """Fire the timers of a key that are due, in order of time, also those that they set for later."""
         step = self._keyed()
         results = Made().results
-        apply = Application(results, watermark_ms - self.stage.delay_ms, self._scope)
-        fired: set[tuple[str, int]] = set()
+        apply = Application(results, due.watermark_ms - self.stage.delay_ms, self._scope)
+        fired: set[SetTimer] = set()
         if rows is not None:
-            rows.until_ms = rows_until_ms
+            rows.until_ms = due.rows_until_ms
         while True:
-            due = first_timer(cell, kinds, besides | fired)
-            if due is None or due[0] > until_ms:
-                return cell, self.results(results, watermark_ms)
-            at_ms, name = due
-            fired.add((name, at_ms))
+            first = first_timer(cell, due.kinds, due.besides | fired)
+            if first is None or first[0] > due.until_ms:
+                return cell, self.results(results, due.watermark_ms)
+            at_ms, name = first
+            fired.add(SetTimer(name, at_ms))
             cell = apply.timer(step, key, name, at_ms, cell, rows=rows)
 
     def _keyed(self) -> PerKey:
@@ -192,7 +198,7 @@ class StageWork:
 
 
 def first_timer(
-    cell: Cell, kinds: Sequence[TimerKind], besides: frozenset[tuple[str, int]] | set[tuple[str, int]] = frozenset()
+    cell: Cell, kinds: Sequence[TimerKind], besides: frozenset[SetTimer] | set[SetTimer] = frozenset()
 ) -> tuple[int, str] | None:
     """The time and name of the timer of these kinds that is to fire first; None without one."""
     found = [
@@ -206,10 +212,10 @@ def first_timer(
     return at_ms, name
 
 
-def set_since(before: Cell, after: Cell) -> frozenset[tuple[str, int]]:
+def set_since(before: Cell, after: Cell) -> frozenset[SetTimer]:
     """Names and times of the timers that were set between the two."""
-    known = {(name, timer.at_ms) for name, timer in before.timers.items()}
-    return frozenset((name, timer.at_ms) for name, timer in after.timers.items()) - known
+    known = {SetTimer(name, timer.at_ms) for name, timer in before.timers.items()}
+    return frozenset(SetTimer(name, timer.at_ms) for name, timer in after.timers.items()) - known
 
 
 def _key_of(step: Await | PerKey, element: Element, apply: Application) -> str | None:

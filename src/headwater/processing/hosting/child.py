@@ -29,8 +29,7 @@ from headwater.log.contract import Log
 from headwater.lookups import Lookups
 from headwater.process_link.crossing_errors import encode_error
 from headwater.process_link.link import Link
-from headwater.processing.declared_sinks import project_sinks
-from headwater.processing.declared_sources import source_jobs
+from headwater.processing.declared_connectors import project_sinks, source_jobs
 from headwater.processing.flight_recorder import FlightRecorder, memory_bytes
 from headwater.processing.hosting import messages
 from headwater.processing.hosting.inside import InsideHosting
