@@ -21,7 +21,12 @@ SHORT = {
     "processes": ["--rounds", "1", "--events", "10000"],
 }
 # Not part of `all`: they need a schema repository, or environments with other engines.
-OTHERS = {"schemas": "schemas.py", "comparison": "comparison/compare.py", "sinks": "sinks/compare_sinks.py"}
+OTHERS = {
+    "schemas": "schemas.py",
+    "pods": "pods.py",
+    "comparison": "comparison/compare.py",
+    "sinks": "sinks/compare_sinks.py",
+}
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from headwater.checking.questions import READING
 from headwater.cli.connectors.facts import example_of, features_in_words
 from headwater.cli.main import VERBS, main
 from headwater.connectors.registry import SINKS, SOURCES, SUFFIXES, sink_spec, source_spec
+from headwater.deploy.environment import ENVIRONMENT_FILE, Environment
 from headwater.errors import HeadwaterError
 from headwater.jobs.sink_delivery import BatchOptions, DeliveryOptions
 from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
@@ -91,6 +92,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "configuration.md": configuration_page(),
         REFERENCE / "connectors.md": connectors_page(),
+        REFERENCE / "deployment.md": deployment_page(),
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "checks.md": checks_page(),
         REFERENCE / "recorded-differences.md": differences_page(),
@@ -146,16 +148,38 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
-def _setting_rows(section: type[Any], outer: str = "") -> Iterator[list[str]]:
-    """Each setting of a section and of those inside it: its key, its values, its default and its meaning."""
+def _setting_rows(section: type[Any], outer: str = "", *, only_own: bool = False) -> Iterator[list[str]]:
+    """Each setting of a section: its key, its values, its default and its meaning.
+
+    Those of the sections inside it as well, unless `only_own`.
+    """
     hints = typing.get_type_hints(section)
     for field in dataclasses.fields(section):
         inner = inner_section(field)
         if inner is not None:
-            yield from _setting_rows(inner, f"{outer}{field.name}.")
+            yield from () if only_own else _setting_rows(inner, f"{outer}{field.name}.")
         else:
             key, default = f"`{outer}{field.name}`", f"`{_default(field)}`"
             yield [key, _kind(hints[field.name]), default, field.metadata["meaning"]]
+
+
+def deployment_page() -> str:
+    """Each key of the file of an environment: its values, default and meaning."""
+    sections = {field.name: inner for field in dataclasses.fields(Environment) if (inner := inner_section(field))}
+    parts = [
+        "# Environments",
+        NOTICE,
+        f"The file of an environment, `{ENVIRONMENT_FILE}` of the project or what `--environment` names, says how",
+        "[`headwater deploy`](../how-to/deploy-on-kubernetes.md) deploys a project there. It has no secrets,",
+        "only names of Secrets. An unknown key is an error that names file, line and nearest known key. Quantities of",
+        "processors and memory are written as Kubernetes writes them.",
+        "",
+        *_table(["key", "value", "default", "meaning"], list(_setting_rows(Environment, only_own=True))),
+    ]
+    for name, section in sections.items():
+        parts += ["", f"## {name}", "", _sentence(section), ""]
+        parts += _table(["key", "value", "default", "meaning"], list(_setting_rows(section)))
+    return "\n".join(parts)
 
 
 CONNECTORS_BEFORE = """\

@@ -102,7 +102,7 @@ ONLY_IN = {
         "headwater.testing",
     ),
     "prometheus_client": ("headwater.telemetry",),
-    "yaml": ("headwater.declaration", "headwater.schemas", "headwater.streams"),
+    "yaml": ("headwater.declaration", "headwater.deploy.written_yaml", "headwater.schemas", "headwater.streams"),
 }
 # An implementation, and the only modules that may name it: elsewhere its contract is enough.
 NAMED_ONLY_BY = {

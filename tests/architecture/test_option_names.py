@@ -38,6 +38,7 @@ MEANINGS = {
     "--differing": "only what differs",
     "--draft": "the dialect where a file names none",
     "--dry-run": "write nothing, print what would be written",
+    "--environment": "the file of an environment to deploy to",
     "--errors": "the file for error events",
     "--events": "how many events to make",
     "--expired": "copy what has expired too",

@@ -156,6 +156,8 @@ def test_every_route_has_a_decision(tmp_path: Path) -> None:
     assert undecided == [], "say in web/access.py what is done at the new routes"
     alive = [path for path in paths if decided(filled(path)) is Use.ALIVE]
     assert alive == ["/healthz"]
+    ready = [path for path in paths if decided(filled(path)) is Use.READY]
+    assert ready == ["/readyz"]
 
 
 def test_every_decision_is_about_a_route(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_a_stranger_gets_one_answer_everywhere(closed: Service, tmp_path: Path, 
     assert [challenge.split()[0] for challenge in challenges] == ["Bearer", "Basic"]
     known = [filled(path) for path in route_paths(tmp_path / "project")]
     for path in (*known, *UNKNOWN, *QUERIES, *SPELLINGS):
-        if path == "/healthz" and method == "GET":
+        if path in ("/healthz", "/readyz") and method == "GET":
             continue
         for headers in ({}, {"accept": "text/html"}, {"accept": "text/event-stream", "last-event-id": "[]"}):
             answer = closed.client.request(method, path, headers=headers)
@@ -206,7 +208,7 @@ def test_a_stranger_gets_one_answer_everywhere(closed: Service, tmp_path: Path, 
 def test_head_is_answered_alike(closed: Service, tmp_path: Path) -> None:
     for path in (*map(filled, route_paths(tmp_path / "project")), *UNKNOWN):
         answer = closed.client.head(path)
-        assert (answer.status_code, answer.content) == (200 if path == "/healthz" else 401, b""), path
+        assert (answer.status_code, answer.content) == (200 if path in ("/healthz", "/readyz") else 401, b""), path
 
 
 def test_liveness_needs_no_key(closed: Service) -> None:
@@ -244,6 +246,7 @@ def test_keys_open_what_their_scope_is_for(closed: Service, tmp_path: Path) -> N
                 continue
             wanted = {
                 Use.ALIVE: SCOPES,
+                Use.READY: SCOPES,
                 Use.TRY: ("events:write",),
                 Use.EVENTS: ("events:read",),
                 Use.READ: tuple(set(SCOPES) - {"events:write"}),
@@ -502,6 +505,16 @@ def test_the_test_events_need_the_key_of_their_stream(tmp_path: Path) -> None:
         assert service.client.get("/v1/_test/events").status_code == 401
         answer = service.client.get("/v1/_test/events", headers=service.bearer("events:write"))
         assert answer.status_code == 201
+
+
+def test_a_stranger_learns_that_it_is_ready_and_nothing_else(closed: Service) -> None:
+    ready = closed.client.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    known = closed.client.get("/readyz", headers=closed.bearer("streams:read"))
+    assert known.json()["topics"] > 0
+    sender = closed.client.get("/readyz", headers=closed.bearer("events:write"))
+    assert sender.json() == {"status": "ok"}
+    assert closed.client.get("/readyz", headers={"authorization": "Bearer hwk_wrong"}).status_code == 401
 
 
 def test_without_settings_everything_is_as_before(opened: Service) -> None:

@@ -31,6 +31,7 @@ VERBS: Table = {
     "plan": ("headwater.cli.plan", "Show what would change in the log's topics and the tables of sinks."),
     "apply": ("headwater.cli.apply", "Create and alter topics and tables as declared."),
     "sql": ("headwater.cli.sql", "Query streams, tables and files with SQL."),
+    "deploy": ("headwater.cli.deploy", "Write files for running a project on Kubernetes."),
     "log": ("headwater.cli.log.verbs", "Inspect, copy, repair and load the log."),
 }
 

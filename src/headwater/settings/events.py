@@ -215,8 +215,8 @@ class ConsumptionConfig:
 
     keys: Literal["optional", "required"] = setting(
         "optional",
-        "`required`: everything except `/healthz` and the intake is answered with 401 without an API key, and "
-        "reading events needs the scope `events:read`; a stream file may override this (`consumers.keys`).",
+        "`required`: everything except `/healthz`, `/readyz` and the intake is answered with 401 without an API key, "
+        "and reading events needs the scope `events:read`; a stream file may override this (`consumers.keys`).",
     )
     connections_max: int = setting(2000, "The most open stream connections of all clients together.", at_least=1)
     connections_per_address_max: int = setting(50, "The most open stream connections per client address.", at_least=1)

@@ -33,6 +33,7 @@ class Use(enum.Enum):
     """What a path is for."""
 
     ALIVE = "reports only that the process is alive"
+    READY = "reports whether requests can be served, and more only to those with a key"
     SEND = "accepts events"
     HOOK = "accepts what other services post, by its signature"
     TRY = "sends the configured test events"
@@ -43,6 +44,7 @@ class Use(enum.Enum):
 # Exact paths; and beginnings, which end in a slash.
 DECISIONS: Mapping[str, Use] = {
     "/healthz": Use.ALIVE,
+    "/readyz": Use.READY,
     "/v1/events": Use.SEND,
     "/v2/events": Use.SEND,
     "/v1/_test/events": Use.TRY,
@@ -50,7 +52,7 @@ DECISIONS: Mapping[str, Use] = {
     WEBHOOKS_PATH: Use.HOOK,
     **dict.fromkeys(
         (
-            *("/", "/static/", "/v1/_page/", "/clients/", "/robots.txt", "/_info", "/_info/", "/readyz", "/metrics"),
+            *("/", "/static/", "/v1/_page/", "/clients/", "/robots.txt", "/_info", "/_info/", "/metrics"),
             *("/tables", "/tables/", "/v1/tables", "/v1/tables/"),
             *("/monitoring", "/v1/canaries", "/v1/completeness", "/v1/reconciliation"),
             *("/v1/streams", "/v1/streams/", "/v1/stream-changes", "/v1/stream-changes/"),
@@ -81,7 +83,7 @@ def decided(path: str) -> Use | None:
 
 
 class Doors:
-    """Checks the requests to one platform. `reads_with_key`: everything but liveness needs a key."""
+    """Checks the requests to one platform. `reads_with_key`: everything but liveness and readiness needs a key."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -104,7 +106,7 @@ class Doors:
             self._admit(scope["headers"], peer, (EVENTS_WRITE,), sends=True)
         elif not self.reads_with_key or (method == "POST" and (use is Use.SEND or self._is_webhook(use, path))):
             return
-        elif use is not Use.ALIVE or method not in _SAFE_METHODS:
+        elif use not in (Use.ALIVE, Use.READY) or method not in _SAFE_METHODS:
             if use is Use.EVENTS and method in _SAFE_METHODS and self._is_open_stream(path):
                 return
             scopes = (EVENTS_READ,) if use is Use.EVENTS else READING

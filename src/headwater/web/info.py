@@ -13,8 +13,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 import headwater
 from headwater.event import json_bytes
 from headwater.platform import Platform
+from headwater.streams.visibility import Sight
 from headwater.web.jobs.views import jobs_in_trouble
-from headwater.web.sight import seen
+from headwater.web.sight import seen, sight_of
 
 DESCRIPTION = "An event platform: validates events against schemas, stores them and streams them live."
 HOME = "/?doc"
@@ -59,8 +60,18 @@ async def readyz(request: Request) -> Response:
     """Readiness: the log can be read, and accepts events of at least one stream. `degraded` if jobs fail, or if the log
     does not accept events of every stream: the others are still served.
 
-    A full disk does not make it unready, since readers are still served.
+    A full disk does not make it unready, since readers are still served. Where reading needs a key, those without one
+    (orchestrators and load balancers send none) get the status alone.
     """
+    platform = request.app.state.platform
+    if platform.config.consumption.keys == "required" and sight_of(request) is Sight.PUBLIC:
+        answer = await _readiness(request)
+        is_ready = answer.status_code == 200
+        return JsonResponse({"status": "ok" if is_ready else "unavailable"}, status_code=answer.status_code)
+    return await _readiness(request)
+
+
+async def _readiness(request: Request) -> Response:
     platform = request.app.state.platform
     try:
         async with asyncio.timeout(READY_SECONDS_MAX):

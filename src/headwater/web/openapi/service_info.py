@@ -30,7 +30,7 @@ def schemas() -> dict[str, Node]:
                 ),
                 "log": array_of(text(), "What the log cannot do for some topics."),
             },
-            optional=("jobs", "log"),
+            optional=("topics", "jobs", "log"),
         ),
         "errorGroup": record(
             {
@@ -44,7 +44,9 @@ def schemas() -> dict[str, Node]:
                 "details": text("The path of the last of them, if the client may read it.", nullable=True),
             }
         ),
-        "unreadiness": record({"status": one_of(("unavailable",)), "reason": text("The kind of error.")}),
+        "unreadiness": record(
+            {"status": one_of(("unavailable",)), "reason": text("The kind of error.")}, optional=("reason",)
+        ),
         "asyncapi": record(
             {
                 "asyncapi": one_of(("3.0.0",)),

@@ -1,0 +1,1 @@
+"""Files for running a project elsewhere: manifests for Kubernetes, applications for Flink there, container files."""

@@ -1,0 +1,1 @@
+"""Projects to deploy, and the strict schemas of what is rendered for them."""
