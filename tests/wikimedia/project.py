@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import gzip
 import importlib
@@ -20,6 +21,7 @@ from headwater.cli import main
 from headwater.config import load_config
 from headwater.event import event_time_ms, get_path
 from headwater.intake.gate import Gate, GateSettings
+from headwater.jobs import Await, Retry
 from headwater.jobs.job import Job
 from headwater.jobs.metrics import JobMetrics
 from headwater.log.contract import Record, TopicSettings
@@ -86,6 +88,15 @@ def job_named(name: str, *, library: str | None = None) -> Job:
     if library is not None:
         need_library(library)
     return declared()[1][name]
+
+
+def retrying_for(within: str, job: Job) -> Job:
+    """The same job, with calls that are given up after this time."""
+    steps = (
+        dataclasses.replace(step, retry=Retry(within=within, base="50ms")) if isinstance(step, Await) else step
+        for step in job.steps
+    )
+    return dataclasses.replace(job, steps=tuple(steps))
 
 
 def need_library(name: str) -> None:

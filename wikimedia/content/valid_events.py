@@ -1,4 +1,4 @@
-"""Whether events agree with the schemas of the project: a log may have events that no intake has checked."""
+"""What the schemas of the project say about an event: whether it is valid, and which of its fields are declared."""
 
 from __future__ import annotations
 
@@ -21,9 +21,21 @@ def _validator() -> Validator:
 
 
 def is_valid(event: Mapping[str, Any]) -> bool:
-    """Whether an event names a schema that exists, and agrees with it."""
+    """Whether an event names a schema that exists, and agrees with it. A log may have others."""
     uri = event.get("$schema")
     try:
         return isinstance(uri, str) and _validator().compile(uri).is_valid(event)
     except (SchemaInvalid, SchemaNotFound, SchemaUriRefused):
         return False
+
+
+def only_declared(event: Mapping[str, Any], uri: str) -> dict[str, Any]:
+    """The event with those fields alone, at any depth, that the schema with this URI declares."""
+    declares = _validator().compile(uri).schema.declares
+
+    def kept(value: Any, path: str) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: kept(one, f"{path}{name}.") for name, one in value.items() if declares(f"{path}{name}")}
+
+    return dict(kept(event, ""))
