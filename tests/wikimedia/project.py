@@ -10,7 +10,7 @@ import importlib
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from headwater.streams.registry import StreamRegistry
 from headwater.telemetry import Telemetry
 from headwater.testing.clock import ManualClock
 from headwater.testing.eventually import eventually
+from headwater.testing.memory_tables import tables_in_memory
 from headwater.testing.oracle_log import OracleLog
 from requirements import REPOSITORY, check_need, fixtures_folder
 
@@ -122,13 +123,21 @@ def partitioned(events: Iterable[Event], paths: Sequence[str], count: int) -> li
     return made
 
 
-async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500, restarts: int = 0) -> Ran:
+async def run(
+    job: Job,
+    placed: Iterable[tuple[int, Event]],
+    *,
+    batch: int = 500,
+    restarts: int = 0,
+    tables: Mapping[str, Any] | None = None,
+) -> Ran:
     """Run `job` over events, each with its partition, in this order, to their end.
 
-    `restarts`: as a live job, which is stopped so often in between, after all that it has received.
+    `restarts`: as a live job, which is stopped so often in between, after all that it has received. `tables`: name →
+    rows by key, of those that it reads.
     """
     placed = list(placed)
-    log, runner = await _started(job, placed, batch)
+    log, runner = await _started(job, placed, batch, tables or {})
     part = len(placed) // (restarts + 1) + 1
     for start in range(0, len(placed), part):
         await log.append([_record(job, event, partition) for partition, event in placed[start : start + part]])
@@ -142,7 +151,7 @@ async def run(job: Job, placed: Iterable[tuple[int, Event]], *, batch: int = 500
 
 
 async def _started(
-    job: Job, placed: Sequence[tuple[int, Event]], batch: int
+    job: Job, placed: Sequence[tuple[int, Event]], batch: int, tables: Mapping[str, Any]
 ) -> tuple[OracleLog, Callable[[], EmbeddedRunner]]:
     """A log with the topics of the job, and what makes its runners."""
     _, _, gate = declared()
@@ -157,7 +166,8 @@ async def _started(
 
     def runner() -> EmbeddedRunner:
         metrics = JobMetrics(Telemetry(), job.name)
-        return runner_on(log, job, gate, settings=settings, clock=clock, metrics=metrics)
+        offered = {"metrics": metrics, "tables": tables_in_memory(tables)}
+        return runner_on(log, job, gate, settings=settings, clock=clock, **offered)
 
     return log, runner
 

@@ -11,7 +11,7 @@ import pytest
 from headwater.testing.run_job import run as run_job
 from requirements import at_least_one, requires_fixtures
 from wikimedia.page_events import change
-from wikimedia.project import FIXTURES, Event, in_project, interleaved, job_named, need_library, read, run, run_files
+from wikimedia.project import FIXTURES, Event, interleaved, job_named, need_library, read, run, run_files
 
 JOB = "derived_page_data"
 PAGE = "derived/page_content_change_adam_himebauch.expected.jsonl.gz"
@@ -170,7 +170,7 @@ async def test_a_text_that_takes_too_long_is_an_error_event_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = job_named(JOB, library="mwedittypes")
-    find = in_project("jobs.derived_page_data").find
+    find = job.steps[-1].on_event.__self__.rows.__globals__["find"]
     monkeypatch.setattr(find, "_seconds", 1.0)
     find.close()
     slow = "{{a|" * 8_000

@@ -22,6 +22,8 @@ from . import pages
 Row = dict[str, Any]
 TOMBSTONE_TTL = "7d"
 FORGET = "forget"
+# Of the names of rows.
+PREFIX = "r"
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class PageRows:
 
     def steps(self) -> tuple[Each, PerKey, PerKey]:
         """Steps that pass on the changed rows of each event."""
-        keyed = PerKey(self.name, pages.key, self._on_event, forgotten, keeps_rows=True, timers_emit=False)
+        keyed = PerKey(self.name, pages.key, self.on_event, forgotten, keeps_rows=True, timers_emit=False)
         return Each("checked", checked), Dedupe().step("dedupe"), keyed
 
-    def _on_event(self, state: Any, event: dict[str, Any], context: Context) -> Transition:
+    def on_event(self, state: Any, event: dict[str, Any], context: Context) -> Transition:
+        """The rows that a change of a page changes. `context.rows` may have others, whose names begin otherwise."""
         version = version_of(event)
         if state is not None and version <= state:
             return Transition(state, dropped="same_version" if version == state else "older_version")
@@ -74,12 +77,12 @@ class PageRows:
 
     def _named(self, row: Row) -> str:
         key = json.dumps([row[name] for name in self.key])
-        return hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+        return PREFIX + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
 
     def _changes(self, kept: MutableMapping[str, Any], made: Mapping[str, Row]) -> list[Row]:
         """Replace the rows that are kept; what has changed, in order of the keys."""
         changes = []
-        for name in [name for name in kept if name not in made]:
+        for name in [name for name in kept if name.startswith(PREFIX) and name not in made]:
             row = kept.pop(name)
             changes.append({"changelog_kind": "delete", **{part: row[part] for part in self.key}})
         for name, row in made.items():

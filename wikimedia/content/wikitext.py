@@ -1,4 +1,4 @@
-"""What the wikitext of a page is made of: links, templates, properties and sections; run in a process of its own.
+"""What the wikitext of a page is made of: links, templates, properties, sections, text; run in a process of its own.
 
 Templates are not expanded: what they contain is not among it.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import mwparserfromhell
 from mwedittypes import utils
+from mwparserfromhell.nodes import Text
 from mwparserfromhell.wikicode import Wikicode
 
 _LINKS = {"Media": "imagelinks", "Category": "categorylinks", "Wikilink": "pagelinks"}
@@ -17,6 +19,9 @@ _LINKS = {"Media": "imagelinks", "Category": "categorylinks", "Wikilink": "pagel
 _PROPERTIES = {"DISPLAYTITLE": "displaytitle", "DEFAULTSORT": "defaultsort"}
 _PROPERTY = re.compile(r"\s*(DISPLAYTITLE|DEFAULTSORT(?:KEY)?|DEFAULTCATEGORYSORT)\s*:(.*)", re.DOTALL)
 _NOINDEX = re.compile(r"__NOINDEX__")
+# The word depends on the language; a list of that form begins with a space.
+_REDIRECT = re.compile(r"\s*#\w+\s*:?\s*\[\[")
+LEAD = "LEAD"
 
 
 def page_data(text: str, language: str) -> dict[str, dict[str, str]]:
@@ -42,3 +47,33 @@ def _properties(parsed: Wikicode) -> Iterator[tuple[str, str]]:
             yield _PROPERTIES.get(written[1], "defaultsort"), written[2].strip()
     if any(_NOINDEX.search(str(node)) for node in parsed.ifilter_text()):
         yield "noindex", ""
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """The targets of the links in each section of the second level, as written and as often; empty for a redirect.
+
+    What is in front of the sections is LEAD. Sections of one name are one.
+    """
+    found: dict[str, list[str]] = {}
+    if _REDIRECT.match(text):
+        return found
+    for number, section in enumerate(mwparserfromhell.parse(text).get_sections(levels=[2], include_lead=True)):
+        headings = section.filter_headings() if number else []
+        name = str(headings[0].title.strip_code()).strip() if headings else LEAD
+        found.setdefault(name, []).extend(str(link.title).strip() for link in section.ifilter_wikilinks())
+    return found
+
+
+def running_text(text: str) -> dict[str, list[Any]]:
+    """`parts`: the text that is in nothing else, each part with where it begins; `links`: the targets of all links.
+
+    Positions are characters of `text`, counted from 0.
+    """
+    parsed = mwparserfromhell.parse(text)
+    parts, at = [], 0
+    for node in parsed.nodes:
+        written = str(node)
+        if isinstance(node, Text):
+            parts.append([at, written])
+        at += len(written)
+    return {"parts": parts, "links": sorted({str(link.title).strip() for link in parsed.ifilter_wikilinks()})}
