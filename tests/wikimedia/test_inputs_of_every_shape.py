@@ -20,6 +20,7 @@ JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
     *("math_changes", "derived_page_data", "content_history", "revision_tokens"),
+    *("section_topics", "copy_edit", "add_a_link"),
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
     *(
         "image_suggestions_feedback",
@@ -37,6 +38,9 @@ LIBRARIES = {
     "math_changes": "pylatexenc",
     "derived_page_data": "mwedittypes",
     "revision_tokens": "WikiWho",
+    "section_topics": "mwedittypes",
+    "copy_edit": "spellchecker",
+    "add_a_link": "mwedittypes",
 }
 TEXTS = (
     *(
@@ -142,6 +146,9 @@ def test_what_a_job_refuses_it_refuses_for_a_reason(name: str, tmp_path: Path) -
     job = job_named(name, library=LIBRARIES.get(name))
     events = [event_of(chance.choice(job.reads()), number, chance) for number in range(EVENTS)]
     # As it is written: the text is not what a schema speaks about.
-    ran = run_files(name, [json.dumps(event) for event in events], tmp_path)
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    tables = [part for table in job.tables for part in ("--table", f"{table}={empty}")]
+    ran = run_files(name, [json.dumps(event) for event in events], tmp_path, *tables)
     assert {error["error_type"] for error in ran.errors} <= MEANINGFUL, [error["message"] for error in ran.errors]
     assert len(ran.errors) < EVENTS
