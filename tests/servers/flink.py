@@ -285,6 +285,8 @@ class FlinkCluster:
                 "high-availability.cluster-id": "/headwater",
                 "jobmanager.scheduler": "adaptive",
                 "jobmanager.adaptive-scheduler.submission.resource-stabilization-timeout": "1 s",
+                "jobmanager.adaptive-scheduler.executing.resource-stabilization-timeout": "1 s",
+                "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling": "1 s",
             }
         lines = [f"{name}: {json.dumps(str(value))}\n" for name, value in settings.items()]
         (folder / "conf" / "config.yaml").write_text("".join(lines))

@@ -10,6 +10,7 @@ from headwater.errors.events import (
     Violation,
 )
 from headwater.errors.family import BACK_OFF_SECONDS_MAX, ConfigInvalid, ExtraMissing, Fault, HeadwaterError
+from headwater.errors.flink import FlinkRefused, FlinkUnavailable
 from headwater.errors.jobs import (
     FailureUnknown,
     JobInvalid,
@@ -92,6 +93,8 @@ __all__ = [
     "Fault",
     "FeatureUnsupported",
     "FilterInvalid",
+    "FlinkRefused",
+    "FlinkUnavailable",
     "HeaderRepeated",
     "HeadersTooLarge",
     "HeadwaterError",

@@ -61,6 +61,8 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.LogCorrupt: 500,
     errors.WriterFenced: 503,
     errors.FeatureUnsupported: 501,
+    errors.FlinkUnavailable: 503,
+    errors.FlinkRefused: 409,
     errors.JobInvalid: 500,
     errors.SinkUnavailable: 503,
     errors.StateUnavailable: 503,
