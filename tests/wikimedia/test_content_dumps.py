@@ -22,9 +22,11 @@ from headwater.testing.project_test import ProjectTest
 from requirements import at_least_one, requires_fixtures
 from wikimedia.page_events import WIKI, change
 from wikimedia.project import FIXTURES, PROJECT, Event, Ran, need_library, read, run_files
+from wikimedia.test_revision_tokens import rebuilt
 
 CONTENT = "derived/page_content_change_content_history.expected.jsonl.gz"
 ADAM = "derived/page_content_change_adam_himebauch.expected.jsonl.gz"
+WORDS = "real/wikiwho/adam_himebauch_golden.json"
 NAMESPACES = "real/content_history/wmf_raw_mediawiki_project_namespace_map.json.gz"
 REAL = "real/content_history/MediawikiDumperOutputTest.{}.Sample.xml"
 GENERATOR = "MediaWiki Content File Export unknown-version"
@@ -164,6 +166,18 @@ def test_mwxml_and_headwater_read_back_what_was_written(tmp_path: Path) -> None:
     # A revision that protected the page was never announced.
     assert [(row["status"], row["missing"]) for row in ran.outputs if "status" in row] == [("incomplete", 1)]
     assert [(row["rev_id"], row["reason"]) for row in ran.outputs if "reason" in row] == [(688100637, "not_announced")]
+
+
+@requires_fixtures(FIXTURES)
+def test_the_words_of_a_page_are_rebuilt_from_a_dump(tmp_path: Path) -> None:
+    need_library("WikiWho")
+    dumped(read(ADAM), ["enwiki"], tmp_path)
+    (file,) = files_of("enwiki", tmp_path)
+    source = f"mediawiki.page_content_change.v1={file}"
+    ran = run_files("revision_tokens", [], tmp_path, "--from", source, "--set", "tokens_max=1")
+    assert ran.errors == []
+    changes = [row for row in ran.outputs if row["meta"]["stream"] == "mediawiki.page_token_change.v1"]
+    assert rebuilt(changes) == at_least_one(read(WORDS))
 
 
 def page_events() -> list[Event]:
