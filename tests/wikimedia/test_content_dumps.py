@@ -51,19 +51,32 @@ def request(wiki: str) -> Event:
 def tables(events: list[Event], folder: Path, wikis: tuple[str, ...] = ()) -> list[str]:
     """The tables that a dump reads, made of these events, and of what is known of these wikis: options of a run."""
     options = []
+    changes = folder / "changes.jsonl"
+    changes.write_text("".join(f"{json.dumps(event)}\n" for event in events), "utf-8")
     for name in ("content_history", "current_pages", "site_namespaces"):
-        source = "mediawiki.page_change.v1" if name == "current_pages" else "mediawiki.page_content_change.v1"
-        file, target = folder / f"{name}.events.jsonl", folder / f"{name}.rows.jsonl"
-        file.write_text("".join(f"{json.dumps(event)}\n" for event in events), "utf-8")
-        if name == "site_namespaces":
-            rows = [row for row in read_namespaces() if row["dbname"] in wikis] if wikis else []
-        else:
-            ran = run_files(name, [], folder, "--from", f"{source}={file}")
-            assert ran.errors == []
-            rows = ran.outputs
-        target.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
-        options += ["--table", f"{name}={target}"]
+        rows = [row for row in read_namespaces() if row["dbname"] in wikis] if wikis else []
+        if name == "content_history":
+            rows = history(changes, folder)
+        elif name == "current_pages":
+            rows = made(name, folder, f"mediawiki.page_change.v1={changes}")
+        file = folder / f"{name}.rows.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+        options += ["--table", f"{name}={file}"]
     return options
+
+
+def history(changes: Path, folder: Path) -> list[Event]:
+    """The rows of all revisions, made of a file of changes."""
+    file = folder / "revisions.jsonl"
+    revisions = made("content_revisions", folder, f"mediawiki.page_content_change.v1={changes}")
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in revisions), "utf-8")
+    return made("content_history", folder, str(file))
+
+
+def made(name: str, folder: Path, source: str) -> list[Event]:
+    ran = run_files(name, [], folder, "--from", source)
+    assert ran.errors == []
+    return ran.outputs
 
 
 def read_namespaces() -> list[Event]:
@@ -160,9 +173,7 @@ def test_mwxml_and_headwater_read_back_what_was_written(tmp_path: Path) -> None:
         found = {rev.id: rev.text or "" for page in mwxml.Dump.from_file(source) for rev in page}
     assert found == texts
 
-    again = run_files("content_history", [], tmp_path, "--from", f"mediawiki.page_content_change.v1={file}")
-    assert again.errors == []
-    assert {row["rev_id"]: row["slots"][0]["text"] for row in again.outputs} == texts
+    assert {row["rev_id"]: row["slots"][0]["text"] for row in history(file, tmp_path)} == texts
     # A revision that protected the page was never announced.
     assert [(row["status"], row["missing"]) for row in ran.outputs if "status" in row] == [("incomplete", 1)]
     assert [(row["rev_id"], row["reason"]) for row in ran.outputs if "reason" in row] == [(688100637, "not_announced")]
@@ -313,7 +324,7 @@ def test_a_running_platform_writes_the_same_dump(tmp_path: Path) -> None:
     small(events, tmp_path, "--set", "file_bytes_max=2000")
     (tmp_path / "live").mkdir()
     settings = {"folder": str(tmp_path / "live" / "dumps"), "file_bytes_max": 2000}
-    only = ("content_history", "current_pages", "site_namespaces", "content_dumps")
+    only = ("content_revisions", "content_history", "current_pages", "site_namespaces", "content_dumps")
     with ProjectTest(PROJECT, tmp_path / "live", only=only, jobs={"settings": {"content_dumps": settings}}) as project:
         project.put(*events)
         project.put(*({**event, "meta": {**event["meta"], "stream": "mediawiki.page_change.v1"}} for event in events))

@@ -19,7 +19,7 @@ MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RU
 JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
     *("event_metrics", "reference_changes", "client_errors", "client_errors_first", "keyword_filter"),
-    *("math_changes", "derived_page_data", "content_history", "revision_tokens"),
+    *("math_changes", "derived_page_data", "content_revisions", "content_history", "revision_tokens"),
     *("section_topics", "copy_edit", "add_a_link"),
     *("traffic_anomalies", "edit_types", "trending_edits", "trending_pageviews", "hourly_edits"),
     *(

@@ -1,17 +1,21 @@
-"""Dumps of wikis: a table of all revisions with their content, and files of XML that are written of it on request."""
+"""Dumps of wikis: a table of all revisions with their content, and files of XML that are written of it on request.
+
+The table has the revisions of deleted pages, too, in case they are restored: its stream is not public.
+"""
 
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headwater.jobs import Await, Context, Each, Job, Postpone, Retry, ToStream, table
-from headwater.times import time_ms
+from headwater.jobs import Await, Context, Dedupe, Each, Job, Postpone, Retry, ToStream, table
 
 from ..content import pages
 from ..content.dumps import DumpWriter, Settings, Tables, Written, history_row, is_date, is_wiki, key_of
+from ..content.page_rows import checked as checked_change
 
 CHANGES = "mediawiki.page_content_change.v1"
+HISTORY = "mediawiki.content_history.v1"
 REQUESTS = "content_dumps.request.v1"
 FILES = "content_dumps.file.v1"
 RECONCILE = "content_history_reconcile.v1"
@@ -28,23 +32,31 @@ SETTINGS = {
 TIMEOUT_MS = 3_600_000
 
 
-def has_revision(event: dict[str, Any]) -> bool:
-    """Whether a change says what its revision is now: a deletion does not. Raises InvalidInput."""
-    pages.checked(event)
-    for name in ("rev_dt", "dt"):
-        if time_ms(event["revision"][name] if name == "rev_dt" else event["dt"]) is None:
-            raise pages.InvalidInput(f"{name} is not a time.")
-    return bool(event["page_change_kind"] != "delete")
+def revision_of(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
+    """The revision of a change as it is now; None for a deletion, which does not say. Raises InvalidInput."""
+    checked_change(event, context)
+    if event["page_change_kind"] == "delete":
+        return None
+    return {"dt": event["dt"], "wiki_id": event["wiki_id"], **history_row(event)}
 
 
-def revision_key(event: Mapping[str, Any]) -> list[str]:
-    return key_of(event["wiki_id"], event["page"]["page_id"], event["revision"]["rev_id"])
+content_revisions = Job(
+    "content_revisions",
+    (CHANGES,),
+    steps=(Each("revision", revision_of), Dedupe().step("dedupe")),
+    output=ToStream(HISTORY, "1.0.0"),
+    summary="Every revision with its content, as it may be seen since a change of it.",
+)
 
 
-@table(source=CHANGES, key=revision_key, where=has_revision)
-def content_history(event: dict[str, Any]) -> dict[str, Any]:
+def revision_key(row: Mapping[str, Any]) -> list[str]:
+    return key_of(row["wiki_id"], row["page_id"], row["rev_id"])
+
+
+@table(source=HISTORY, key=revision_key)
+def content_history(row: dict[str, Any]) -> dict[str, Any]:
     """Every revision with its content, as it may be seen now."""
-    return history_row(event)
+    return {name: value for name, value in row.items() if name not in ("$schema", "meta")}
 
 
 @table(source="mediawiki.site_namespace.v1", key=("dbname", "namespace"))
