@@ -170,9 +170,9 @@ def deployment_page() -> str:
         "# Environments",
         NOTICE,
         f"The file of an environment, `{ENVIRONMENT_FILE}` of the project or what `--environment` names, says how",
-        "[`headwater deploy`](../how-to/deploy-on-kubernetes.md) deploys a project there. It has no secrets,",
-        "only names of Secrets. An unknown key is an error that names file, line and nearest known key. Quantities of",
-        "processors and memory are written as Kubernetes writes them.",
+        "[`headwater deploy`](../how-to/deploy-on-kubernetes.md) and `headwater job deploy` deploy a project there. It",
+        "has no secrets, only names of Secrets. An unknown key is an error that names the file, the line and the",
+        "nearest known key. Quantities of processors and memory are written as Kubernetes writes them.",
         "",
         *_table(["key", "value", "default", "meaning"], list(_setting_rows(Environment, only_own=True))),
     ]

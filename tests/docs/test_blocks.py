@@ -56,7 +56,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
     assert {name: len(reasons) for name, reasons in marked.items()} == {
         "README.md": 1,
         "check-schemas-in-ci.md": 2,
-        "deploy-on-kubernetes.md": 4,
+        "deploy-on-kubernetes.md": 5,
         "export-declarations.md": 1,
         "fill-a-table.md": 6,
         "import-stream-configuration.md": 1,

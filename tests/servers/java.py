@@ -26,6 +26,7 @@ COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-d
 # Where Debian installs each version.
 INSTALLED = Path("/usr/lib/jvm")
 FETCH_SECONDS_MAX = 600
+NOTHING_ELSE = "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -75,11 +76,12 @@ def _version(home: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Jars:
-    """A set of jars: what to resolve and what must come of it."""
+    """A set of jars: what to resolve and what must come of it. `alone`: without what they depend on."""
 
     name: str
     coordinates: tuple[str, ...]
     checksums: Path
+    alone: bool = False
 
     @property
     def folder(self) -> Path:
@@ -111,7 +113,7 @@ class Jars:
 
     def _fetch(self, scratch: Path, java: Java) -> None:
         fetched = scratch / "jars"
-        (scratch / "pom.xml").write_text(_project(self.coordinates))
+        (scratch / "pom.xml").write_text(_project(self.coordinates, alone=self.alone))
         command = ["mvn", "-B", "-q", "-f", str(scratch / "pom.xml"), COPY_DEPENDENCIES]
         command += [f"-DoutputDirectory={fetched}", "-Dmdep.prependGroupId=true"]
         try:
@@ -147,7 +149,7 @@ class Jars:
         return {name: digest for digest, name in (line.split() for line in lines if line.strip())}
 
 
-def _project(coordinates: tuple[str, ...]) -> str:
+def _project(coordinates: tuple[str, ...], *, alone: bool) -> str:
     """A Maven project that depends on `GROUP:ARTIFACT:VERSION[:TYPE[:CLASSIFIER]]`s; the type is `jar` or `zip`.
 
     A jar with a classifier holds its own dependencies.
@@ -158,14 +160,10 @@ def _project(coordinates: tuple[str, ...]) -> str:
         dependencies += (
             f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
             f"<version>{version}</version><type>{kind[0] if kind else 'jar'}</type>"
-            f"{_whole(kind[1]) if len(kind) > 1 else ''}</dependency>"
+            f"{f'<classifier>{kind[1]}</classifier>' if len(kind) > 1 else ''}"
+            f"{NOTHING_ELSE if alone or len(kind) > 1 else ''}</dependency>"
         )
     return (
         "<project><modelVersion>4.0.0</modelVersion><groupId>throw</groupId><artifactId>away</artifactId>"
         f"<version>1</version><packaging>pom</packaging><dependencies>{dependencies}</dependencies></project>"
     )
-
-
-def _whole(classifier: str) -> str:
-    nothing_else = "<exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion>"
-    return f"<classifier>{classifier}</classifier><exclusions>{nothing_else}</exclusions>"

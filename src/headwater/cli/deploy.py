@@ -56,8 +56,9 @@ Examples:
 def command(*, target: Target, project: Path, environment: Path | None, output: Path | None, only_checks: bool) -> None:
     """Write what a project needs to run elsewhere, as files to commit. Nothing is contacted and nothing is applied.
 
-    `kubernetes`: manifests for the platform's processes. `container`: the files that images are built from. No secret
-    is in them, only names of secrets. The same project and environment give the same bytes.
+    `kubernetes`: manifests for the platform's processes, and for the jobs that `flink.jobs` names. `container`: the
+    files that images are built from. No secret is in them, only names of secrets. The same project and environment
+    give the same bytes.
     """
     if target == "container":
         _write_container_files(project, environment, output, only_checks=only_checks)
@@ -67,7 +68,12 @@ def command(*, target: Target, project: Path, environment: Path | None, output: 
     release = read_release(project, environment)
     if not release.environment.image:
         raise ConfigInvalid("The environment names no image.", hint="Write `image: REGISTRY/NAME:TAG`.")
-    write_manifests(platform_manifests(release), output, only_checks=only_checks)
+    manifests = platform_manifests(release)
+    if release.config.flink.jobs:
+        from headwater.deploy.flink_manifests import flink_manifests
+
+        manifests += flink_manifests(release, release.config.flink.jobs)
+    write_manifests(manifests, output, only_checks=only_checks)
 
 
 def _write_container_files(project: Path, environment: Path | None, output: Path | None, *, only_checks: bool) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headwater.declaration import Declaration, KeyPath, read_declaration
 from headwater.deploy.names import LABEL, LABEL_CHARACTERS_MAX
@@ -19,6 +19,8 @@ ENVIRONMENT_FILE = "deploy.yaml"
 # A tag or a digest behind the last slash: a registry may have a port.
 _PINNED_IMAGE = re.compile(r"[^\s@]+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})\Z")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+# As Flink writes it: `m` and `g` are binary.
+_FLINK_MEMORY = re.compile(r"[0-9]+ ?(m|g|mb|gb)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,57 @@ class JobsOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class FlinkOptions:
+    """How the jobs run that `flink.jobs` in the settings names. How often they checkpoint, their guarantee and mode are
+    settings as well.
+    """
+
+    image: str | None = setting(None, "The image of `Containerfile.flink`, with a tag or digest.")
+    storage: str | None = setting(
+        None,
+        "Where checkpoints, savepoints and the state of JobManagers are stored: `s3://BUCKET/PREFIX`.",
+        starts_with=("s3://",),
+    )
+    s3_endpoint: str | None = setting(
+        None, "The address of an S3-compatible store; null: Amazon's.", starts_with=("http://", "https://")
+    )
+    s3_path_style: bool = setting(False, "Whether the bucket is part of the path, as most S3-compatible stores need.")
+    s3_secret: str | None = setting(
+        None,
+        "The Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; null: pods need none.",
+    )
+    high_availability: Literal["kubernetes", "zookeeper"] = setting(
+        "kubernetes",
+        "Where JobManagers elect a leader and record the newest checkpoint: in ConfigMaps, or in ZooKeeper.",
+    )
+    zookeeper: str | None = setting(None, "ZooKeeper: `HOST:PORT[,HOST:PORT…]`.")
+    upgrade: Literal["last-state", "savepoint"] = setting(
+        "last-state",
+        "What a changed job continues from: its newest checkpoint, or a savepoint that is taken for it.",
+    )
+    parallelism: int | None = setting(
+        None,
+        "In how many parts a job runs, each in a TaskManager of its own; null: as the setting `flink.parallelism`.",
+        at_least=1,
+        at_most=128,
+    )
+    job_managers: int = setting(
+        1, "How many JobManagers a job has; a second one takes over faster.", at_least=1, at_most=3
+    )
+    job_manager_cpu: float = setting(0.5, "The processors of a JobManager.", at_least=0.1)
+    job_manager_memory: str = setting("1600m", "The memory of a JobManager.")
+    task_manager_cpu: float = setting(1.0, "The processors of a TaskManager.", at_least=0.1)
+    task_manager_memory: str = setting("2048m", "The memory of a TaskManager.")
+    configuration: Mapping[str, Any] = setting(
+        {}, "Further options of Flink by their dotted names; they override those that are made."
+    )
+    jobs: Mapping[str, Any] = setting(
+        {},
+        "Of these options, those that are others for a job, by its name, such as `{page_content: {parallelism: 4}}`.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where and how a project is deployed."""
 
@@ -84,6 +137,12 @@ class Environment:
     )
     serving: ServingOptions = field(default_factory=ServingOptions, metadata={"section": ServingOptions})
     jobs: JobsOptions = field(default_factory=JobsOptions, metadata={"section": JobsOptions})
+    flink: FlinkOptions = field(default_factory=FlinkOptions, metadata={"section": FlinkOptions})
+
+    def flink_options(self, job: str) -> FlinkOptions:
+        """The options of one job: its own, else those of all."""
+        changed = self.flink.jobs.get(job) or {}
+        return dataclasses.replace(self.flink, **changed)
 
 
 def read_environment(path: Path) -> Environment:
@@ -105,28 +164,49 @@ def _section(section: type[Any], written: Any, source: Declaration, path: KeyPat
         inner = inner_section(known[key][0])
         at = (*path, key)
         made[key] = accept(section, key, value, source, at) if inner is None else _section(inner, value, source, at)
+    if section is FlinkOptions and "jobs" in made:
+        made["jobs"] = {name: _changes(value, source, (*path, "jobs", name)) for name, value in made["jobs"].items()}
     return section(**made)
+
+
+def _changes(written: Any, source: Declaration, path: KeyPath) -> dict[str, Any]:
+    """The options of one job on Flink that differ."""
+    written = {} if written is None else written
+    known = [name for name in fields_of(FlinkOptions) if name != "jobs"]
+    if not isinstance(written, Mapping):
+        raise source.refusal(path, "must be a mapping.", hint=f"Its keys: {', '.join(known)}.")
+    source.refuse_unknown_keys(path, written, known)
+    return {key: accept(FlinkOptions, key, value, source, (*path, key)) for key, value in written.items()}
 
 
 def _require_valid(environment: Environment, source: Declaration) -> None:
     """Raise ConfigInvalid for values that Kubernetes would refuse."""
-    if environment.image and not _PINNED_IMAGE.match(environment.image):
-        hint = "Without one, pods of one deployment may run different code."
-        raise source.refusal(("image",), f"{environment.image} has neither a tag nor a digest.", hint=hint)
+    for path, image in ((("image",), environment.image), (("flink", "image"), environment.flink.image)):
+        if image and not _PINNED_IMAGE.match(image):
+            hint = "Without one, pods of one deployment may run different code."
+            raise source.refusal(path, f"{image} has neither a tag nor a digest.", hint=hint)
     for key in ("name", "namespace"):
         value = getattr(environment, key)
         if value is not None and not (LABEL.fullmatch(value) and len(value) <= LABEL_CHARACTERS_MAX):
             hint = "Use letters in lower case, digits and `-`, a letter first, at most 63 characters."
             raise source.refusal((key,), f"{value!r} cannot name objects of Kubernetes.", hint=hint)
+    serving = environment.serving
+    if serving.replicas_max is not None and serving.replicas_max <= serving.replicas:
+        message = f"{serving.replicas_max} is not more than serving.replicas, {serving.replicas}."
+        raise source.refusal(("serving", "replicas_max"), message)
+    _require_sizes(environment, source)
+
+
+def _require_sizes(environment: Environment, source: Declaration) -> None:
     for section in ("serving", "jobs"):
         for key, value in dataclasses.asdict(getattr(environment, section)).items():
             if key in ("cpu", "memory", "memory_max", "storage") and not _QUANTITY.fullmatch(value):
                 hint = "Write it as Kubernetes does: `500m` processors, `512Mi` of memory."
                 raise source.refusal((section, key), f"{value!r} is not a quantity.", hint=hint)
-    serving = environment.serving
-    if serving.replicas_max is not None and serving.replicas_max <= serving.replicas:
-        message = f"{serving.replicas_max} is not more than serving.replicas, {serving.replicas}."
-        raise source.refusal(("serving", "replicas_max"), message)
+    for key in ("job_manager_memory", "task_manager_memory"):
+        if not _FLINK_MEMORY.fullmatch(value := getattr(environment.flink, key)):
+            hint = "Write it as Flink does: `2048m` or `2g`."
+            raise source.refusal(("flink", key), f"{value!r} is no size of memory.", hint=hint)
 
 
 def require_environment(project: Path, path: Path | None) -> Environment:

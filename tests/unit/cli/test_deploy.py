@@ -84,3 +84,36 @@ def test_container_files_are_in_the_directory_of_the_project(project: Path, tmp_
     made = {path.name for path in project.iterdir()} & {"Containerfile", "Containerfile.flink", ".dockerignore"}
     assert len(made) == 3
     assert deploy(project, "--to", "container", "--output-dir", str(project), "--check").exit_code == 0
+
+
+FLINK = """
+image: registry.example.org/shop:1.4.0
+settings:
+  log: kafka://kafka:9092
+  flink: {jobs: [page_edits]}
+flink: {image: "registry.example.org/shop-flink:1.4.0", storage: "s3://shop/flink"}
+"""
+
+
+def job_deploy(project: Path, name: str, *options: str) -> Result:
+    arguments = ["job", "deploy", name, "--project", str(project), "--to", "kubernetes"]
+    return CliRunner().invoke(main, [*arguments, *options])
+
+
+def test_a_job_is_deployed_by_itself_or_with_the_platform(project: Path, tmp_path: Path) -> None:
+    (project / "deploy.yaml").write_text(FLINK)
+    alone = list(yaml.safe_load_all(job_deploy(project, "page_edits").stdout))
+    together = list(yaml.safe_load_all(deploy(project, "--to", "kubernetes").stdout))
+    assert [one["kind"] for one in alone].count("FlinkDeployment") == 1
+    assert [one for one in together if one in alone] == alone
+    assert job_deploy(project, "page_edits", "--output-dir", str(tmp_path / "out")).exit_code == 0
+    assert (tmp_path / "out" / "flinkdeployment-shop-page-edits.yaml").exists()
+
+
+def test_jobs_that_flink_cannot_run_are_refused(project: Path) -> None:
+    (project / "deploy.yaml").write_text(FLINK)
+    refused = job_deploy(project, "table.most_edited_pages")
+    assert refused.exit_code == 2
+    assert "it fills a table" in refused.output
+    unknown = job_deploy(project, "page_edit")
+    assert 'Did you mean "page_edits"?' in unknown.output

@@ -18,11 +18,29 @@ def test_what_is_not_written_has_its_default(tmp_path: Path) -> None:
     assert environment.labels == {"team": "data"}
 
 
+def test_a_job_has_the_options_of_all_but_for_its_own(tmp_path: Path) -> None:
+    written = {
+        "flink": {"parallelism": 2, "upgrade": "savepoint", "jobs": {"enrich": {"parallelism": 8}, "plain": None}}
+    }
+    environment = environment_of(tmp_path, written)
+    assert environment.flink_options("enrich").parallelism == 8
+    assert environment.flink_options("enrich").upgrade == "savepoint"
+    assert environment.flink_options("plain").parallelism == environment.flink_options("others").parallelism == 2
+
+
 @pytest.mark.parametrize(
     ("written", "says"),
     [
         ({"serving": {"replica": 3}}, 'unknown key "replica" in serving. Did you mean "replicas"?'),
         ({"imag": IMAGE}, 'Did you mean "image"?'),
+        ({"flink": {"jobs": {"enrich": {"paralelism": 3}}}}, 'Did you mean "parallelism"?'),
+        ({"flink": {"jobs": {"enrich": {"parallelism": 129}}}}, "must be at most 128"),
+        ({"flink": {"jobs": {"enrich": 4}}}, "must be a mapping"),
+        ({"flink": {"jobs": {"enrich": {"jobs": {}}}}}, "unknown key"),
+        ({"flink": {"task_manager_memory": "2Gi"}}, "'2Gi' is no size of memory"),
+        ({"flink": {"image": "shop-flink"}}, "has neither a tag nor a digest"),
+        ({"flink": {"high_availability": "zookeper"}}, 'Did you mean "zookeeper"?'),
+        ({"flink": {"storage": "hdfs://there"}}, 'must start with "s3://"'),
         ({"serving": {"replicas": 0}}, "at least 1"),
         ({"serving": {"replicas": 4, "replicas_max": 3}}, "3 is not more than serving.replicas, 4"),
         ({"image": "registry.example.org:5000/shop"}, "has neither a tag nor a digest"),

@@ -15,6 +15,7 @@ VERBS: Table = {
     "reset": ("headwater.cli.job.reset", "Delete what a job keeps, and let it begin again."),
     "rewind": ("headwater.cli.job.rewind", "Let a job begin again at a time."),
     "run": ("headwater.cli.job.run", "Run one job over files, without a server."),
+    "deploy": ("headwater.cli.job.deploy", "Write files for running one job on Flink, on Kubernetes."),
 }
 
 # What people look for → what there is.
