@@ -191,6 +191,14 @@ def test_the_words_of_a_page_are_rebuilt_from_a_dump(tmp_path: Path) -> None:
     assert rebuilt(changes) == at_least_one(read(WORDS))
 
 
+def test_a_change_that_comes_twice_is_one_revision_and_an_invalid_one_an_error_event(tmp_path: Path) -> None:
+    event = change(1, "one", kind="create")
+    wrong = [{**change(2, "two"), "dt": "yesterday"}, {**change(3, "three"), "page": {}}]
+    ran = run_files("content_revisions", [event, event, *wrong], tmp_path, "--no-dedupe", "--no-validate")
+    assert [row["rev_id"] for row in ran.outputs] == [1]
+    assert {error["error_type"] for error in ran.errors} == {"INVALID_INPUT"}
+
+
 def page_events() -> list[Event]:
     """Three pages: of 12 the revisions 1 to 6, of 7 and 100 one each."""
     history = [

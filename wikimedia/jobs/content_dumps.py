@@ -33,8 +33,7 @@ TIMEOUT_MS = 3_600_000
 
 
 def revision_of(event: dict[str, Any], context: Context) -> dict[str, Any] | None:
-    """The revision of a change as it is now; None for a deletion, which does not say. Raises InvalidInput."""
-    checked_change(event, context)
+    """The revision of a change as it is now; None for a deletion, which does not say."""
     if event["page_change_kind"] == "delete":
         return None
     return {"dt": event["dt"], "wiki_id": event["wiki_id"], **history_row(event)}
@@ -43,7 +42,7 @@ def revision_of(event: dict[str, Any], context: Context) -> dict[str, Any] | Non
 content_revisions = Job(
     "content_revisions",
     (CHANGES,),
-    steps=(Each("revision", revision_of), Dedupe().step("dedupe")),
+    steps=(Each("checked", checked_change), Dedupe().step("dedupe"), Each("revision", revision_of)),
     output=ToStream(HISTORY, "1.0.0"),
     summary="Every revision with its content, as it may be seen since a change of it.",
 )
