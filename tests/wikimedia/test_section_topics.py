@@ -136,6 +136,13 @@ async def test_a_page_that_becomes_a_redirect_or_is_deleted_or_hidden_has_no_row
     assert [event["page_id"] for event in ran.others[PAGES] if event["changelog_kind"] == "delete"] == [1, 3, 4]
 
 
+async def test_a_list_with_a_link_is_no_redirect_if_the_event_says_so() -> None:
+    event = change(1, "#see [[a]]", kind="create")
+    event["page"]["is_redirect"] = False
+    rows, _ = await made(event, topics={"a": ["A"]})
+    assert rows == [(1, "insert", "LEAD", "A", 1.0)]
+
+
 async def test_other_content_has_no_topics() -> None:
     rows, ran = await made(change(1, "[[a]]", kind="create", model="css"), topics={"a": ["A"]})
     assert (rows, ran.others[PAGES]) == ([], [])

@@ -49,13 +49,14 @@ def _properties(parsed: Wikicode) -> Iterator[tuple[str, str]]:
         yield "noindex", ""
 
 
-def sections(text: str) -> dict[str, list[str]]:
+def sections(text: str, may_redirect: bool) -> dict[str, list[str]]:
     """The targets of the links in each section of the second level, as written and as often; empty for a redirect.
 
-    What is in front of the sections is LEAD. Sections of one name are one.
+    What is in front of the sections is LEAD. Sections of one name are one. `may_redirect`: whether it is a redirect has
+    to be seen from the text.
     """
     found: dict[str, list[str]] = {}
-    if _REDIRECT.match(text):
+    if may_redirect and _REDIRECT.match(text):
         return found
     for number, section in enumerate(mwparserfromhell.parse(text).get_sections(levels=[2], include_lead=True)):
         headings = section.filter_headings() if number else []

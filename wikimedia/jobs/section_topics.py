@@ -35,7 +35,8 @@ def title_topics(row: dict[str, Any]) -> dict[str, Any]:
 def rows(event: Mapping[str, Any], page: pages.Page, context: Context) -> Iterator[Row]:
     """A row for each topic of each section; none of a redirect, and of other content than wikitext."""
     is_text = page.model == "wikitext" and event["page"].get("is_redirect") is not True
-    sections = find(text=page.text) if is_text else {}
+    may_redirect = not isinstance(event["page"].get("is_redirect"), bool)
+    sections = find(text=page.text, may_redirect=may_redirect) if is_text else {}
     if page.model != "wikitext":
         context.metrics.counter("skipped_content_model")
     known = _topics_of(event["wiki_id"], {target for targets in sections.values() for target in targets}, context)
