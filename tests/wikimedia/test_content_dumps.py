@@ -158,17 +158,23 @@ def test_the_dumps_are_element_for_element_the_real_ones(tmp_path: Path) -> None
     assert count == REVISIONS
 
 
+@pytest.fixture(scope="module")
+def real_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    """A dump of a page with 145 revisions: what the run wrote, and the file."""
+    folder = tmp_path_factory.mktemp("dump")
+    ran = dumped(read(ADAM), ["enwiki"], folder)
+    (file,) = files_of("enwiki", folder)
+    return ran, file
+
+
 @requires_fixtures(FIXTURES)
-def test_mwxml_and_headwater_read_back_what_was_written(tmp_path: Path) -> None:
+def test_mwxml_and_headwater_read_back_what_was_written(real_page: tuple[Ran, Path], tmp_path: Path) -> None:
     need_library("mwxml")
     import mwxml
 
-    events = read(ADAM)
-    ran = dumped(events, ["enwiki"], tmp_path)
-    (file,) = files_of("enwiki", tmp_path)
-    texts = {
-        event["revision"]["rev_id"]: event["revision"]["content_slots"]["main"]["content_body"] for event in events
-    }
+    ran, file = real_page
+    revisions = [event["revision"] for event in read(ADAM)]
+    texts = {one["rev_id"]: one["content_slots"]["main"]["content_body"] for one in at_least_one(revisions)}
     with bz2.open(file, "rt", encoding="utf-8") as source:
         found = {rev.id: rev.text or "" for page in mwxml.Dump.from_file(source) for rev in page}
     assert found == texts
@@ -180,11 +186,9 @@ def test_mwxml_and_headwater_read_back_what_was_written(tmp_path: Path) -> None:
 
 
 @requires_fixtures(FIXTURES)
-def test_the_words_of_a_page_are_rebuilt_from_a_dump(tmp_path: Path) -> None:
+def test_the_words_of_a_page_are_rebuilt_from_a_dump(real_page: tuple[Ran, Path], tmp_path: Path) -> None:
     need_library("WikiWho")
-    dumped(read(ADAM), ["enwiki"], tmp_path)
-    (file,) = files_of("enwiki", tmp_path)
-    source = f"mediawiki.page_content_change.v1={file}"
+    source = f"mediawiki.page_content_change.v1={real_page[1]}"
     ran = run_files("revision_tokens", [], tmp_path, "--from", source, "--set", "tokens_max=1")
     assert ran.errors == []
     changes = [row for row in ran.outputs if row["meta"]["stream"] == "mediawiki.page_token_change.v1"]
