@@ -72,7 +72,7 @@ def _platform(constraints: str, *, has_requirements: bool) -> Iterator[Instructi
     yield "FROM", "${PYTHON_IMAGE} AS environment"
     yield "COPY", f"{constraints} {WHEELS}/ {BUILD}/"
     yield "RUN", f"python -m venv {_ENVIRONMENT}"
-    yield "RUN", f"{pip} --require-hashes --only-binary :all: -r {BUILD}/{constraints}"
+    yield "RUN", f"{pip} --require-hashes --only-binary :all: --no-deps -r {BUILD}/{constraints}"
     yield "RUN", f"{pip} {_OWN_WHEEL}"
     if has_requirements:
         yield "COPY", f"{REQUIREMENTS} {BUILD}/"
@@ -107,9 +107,9 @@ def _flink(*, has_requirements: bool) -> Iterator[Instruction]:
     yield "COPY", f"{FLINK_CONSTRAINTS} {WHEELS}/ {BUILD}/"
     yield "#", "Some libraries of Flink are published as source only: what builds them is installed before them."
     yield "RUN", f"sed -n '/^setuptools==/,/[^\\\\]$/p' {BUILD}/{FLINK_CONSTRAINTS} > {BUILD}/first.txt"
-    yield "RUN", f"{_PIP} --require-hashes --only-binary :all: -r {BUILD}/first.txt"
+    yield "RUN", f"{_PIP} --require-hashes --only-binary :all: --no-deps -r {BUILD}/first.txt"
     sources = f"--no-build-isolation --only-binary :all: --no-binary {_FLINK_SOURCES}"
-    yield "RUN", f"{_PIP} --require-hashes {sources} -r {BUILD}/{FLINK_CONSTRAINTS}"
+    yield "RUN", f"{_PIP} --require-hashes {sources} --no-deps -r {BUILD}/{FLINK_CONSTRAINTS}"
     yield "RUN", f"{_PIP} {_OWN_WHEEL}"
     if has_requirements:
         yield "COPY", f"{REQUIREMENTS} {BUILD}/"

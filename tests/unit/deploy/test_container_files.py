@@ -71,6 +71,14 @@ def test_stages_and_copied_files_are_there(tmp_path: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["Containerfile", "Containerfile.flink"])
+def test_pinned_packages_are_installed_without_looking_for_others(tmp_path: Path, file: str) -> None:
+    pinned = [rest for name, rest in instructions(made(tmp_path)[file]) if name == "RUN" and "--require-hashes" in rest]
+    assert pinned
+    # What a package requires for its commands only may be left out of the list.
+    assert [command for command in pinned if "--no-deps" not in command] == []
+
+
+@pytest.mark.parametrize("file", ["Containerfile", "Containerfile.flink"])
 def test_users_are_those_of_the_manifests_and_not_root(tmp_path: Path, file: str) -> None:
     (user,) = [rest for name, rest in instructions(made(tmp_path)[file]) if name == "USER"]
     assert user == {"Containerfile": "10001:10001", "Containerfile.flink": "9999:9999"}[file]
