@@ -32,6 +32,8 @@ class MariadbServer:
     port: int = 0
     # 2: what was committed survives `kill`.
     flush_log_at_commit: int = 0
+    # More options of the server, each a word of its command.
+    options: tuple[str, ...] = ()
     _process: ServerProcess | None = None
     _launch: Callable[[], ServerProcess] | None = None
 
@@ -62,6 +64,7 @@ class MariadbServer:
         # With a log of the changes of rows, from which global transaction ids and names of columns can be read.
         command += [f"--log-bin={folder / 'binlog'}", "--server-id=1", "--binlog-format=ROW", "--gtid-strict-mode=ON"]
         command += ["--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--sync-binlog=0"]
+        command += self.options
         self._launch = lambda: run.spawn("mariadb", command, folder=folder)
         self.start_again()
         try:

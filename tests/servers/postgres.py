@@ -32,7 +32,7 @@ def _find(program: str) -> str | None:
     return next((path for path in found if path), None) or shutil.which(program)
 
 
-def _user() -> str | None:
+def user_of_server() -> str | None:
     """The user to run it as; None for this one."""
     if os.getuid() != 0:
         return None
@@ -57,7 +57,7 @@ class PostgresServer:
             raise ServerError(missing)
 
     def start(self, run: Run) -> str:
-        user = _user()
+        user = user_of_server()
         folder = run.open_folder(user)
         data = str(folder / "data")
         create = [_find("initdb") or "initdb", "-D", data, "-U", "test", "-A", "trust", "-N"]
