@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogCorrupt, LogFull, LogUnavailable, TopicUnknown
+from headwater.futures import retrieve
 from headwater.log.contract import Log, Position, TopicPartition
 from headwater.log.token_marks import Former, former_of, marks_of
 
@@ -133,7 +134,7 @@ class OffsetRanges:
         if not self._existing.issuperset(topics):
             if self._listing is None or self._listing.done():
                 self._listing = asyncio.get_running_loop().create_task(self._list(), name="topics of streams")
-                self._listing.add_done_callback(lambda task: task.cancelled() or task.exception())
+                self._listing.add_done_callback(retrieve)
             self._existing = await asyncio.shield(self._listing)
         found = [topic for topic in topics if topic in self._existing]
         self._seen.update(found)

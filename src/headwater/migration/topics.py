@@ -20,6 +20,7 @@ from hashlib import blake2b
 import msgspec
 
 from headwater.errors import CopyRefused
+from headwater.futures import retrieve
 from headwater.log.contract import Log, Position, Record, StoredRecord, TopicInfo, TopicPartition, TopicSettings
 from headwater.times import utc_seconds
 
@@ -331,6 +332,7 @@ class TopicCopy:
                     offsets[record.topic, record.partition] = record.offset + 1
                 offsets = {place: offset for place, offset in offsets.items() if offset < ends[place]}
                 storing = asyncio.create_task(self._store(wanted, ledgers))
+                storing.add_done_callback(retrieve)
                 copied.copied += len(wanted)
             if storing is not None:
                 await storing

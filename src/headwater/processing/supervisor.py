@@ -16,6 +16,7 @@ from collections.abc import Callable
 from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, JobInvalid, JobStopped, SinkFrozen, SinkUnavailable, SourceUnavailable
 from headwater.foreign import awaited
+from headwater.futures import retrieve
 from headwater.jobs.job import Job
 from headwater.processing.contract import Runner
 from headwater.processing.control import JobControl
@@ -162,6 +163,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return None
         task = asyncio.create_task(awaited(self.runner.run()), name=f"job {self.job.name}")
+        task.add_done_callback(retrieve)
         watching = None if self.control is None else asyncio.create_task(self._interrupt(self.control, task))
         try:
             await asyncio.wait((task,))

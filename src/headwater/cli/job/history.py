@@ -24,6 +24,7 @@ from headwater.cli.up.up import require_project, run_until_stopped
 from headwater.config import SECTIONS, Config, load_config, override_of
 from headwater.declaration import nearest
 from headwater.errors import ConfigInvalid, HeadwaterError, JobInvalid
+from headwater.futures import retrieve
 from headwater.intake.gate import GateSettings
 from headwater.jobs.job import Job
 from headwater.jobs.settings import settings_of_texts
@@ -263,6 +264,7 @@ def _is_hidden(path: Path, project: Path) -> bool:
 async def _watched(run: HistoryRun, lookups: Lookups, total: int, advance: Advance) -> HistorySummary:
     """Process everything, and show how far it is and how fast."""
     task = asyncio.create_task(run.process())
+    task.add_done_callback(retrieve)
     started, first, shown, reported = time.monotonic(), run.done, 0, 0.0
     try:
         while not task.done():

@@ -27,6 +27,7 @@ from headwater.cli.plan import load_declared, project_option
 from headwater.errors import CopyRefused, EventMalformed, HeadwaterError, TimestampInvalid
 from headwater.event import decode_event
 from headwater.event_lines import Damage, LineSource, open_lines, require_whole
+from headwater.futures import retrieve
 from headwater.times import epoch_ms, time_ms, utc_seconds
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ class Load:
                 if storing is not None:
                     await storing
                 storing = asyncio.create_task(self._store(judged, refused))
+                storing.add_done_callback(retrieve)
                 self._window.settle(reservation, stored=True)
                 await asyncio.sleep(0)
                 shown = f", {note.refused:,} refused" if note.refused else ""

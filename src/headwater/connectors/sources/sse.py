@@ -26,6 +26,7 @@ from headwater.declaration import Declaration
 from headwater.errors import PositionLost, SourceUnavailable, TokenInvalid
 from headwater.event import get_path
 from headwater.event_stream import Message, MessageParser, SubscriptionRefused
+from headwater.futures import retrieve
 from headwater.settings import REQUIRED, setting
 from headwater.times import utc_milliseconds
 
@@ -107,6 +108,7 @@ class SseSource:
         self._answered.clear()
         reading = self._keep_reading(START if at_newest else self._token, self._token)
         self._task = asyncio.create_task(reading, name=f"events of {self._options.url}")
+        self._task.add_done_callback(retrieve)
 
     async def read(self, *, deliveries_max: int, wait_seconds: float) -> SourceBatch:
         """Raises SourceUnavailable, SourceRefused, and PositionLost if the server no longer has what comes next."""

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from headwater.errors import ConfigInvalid, HeadwaterError, LogUnavailable, PositionLost, TopicUnknown
+from headwater.futures import retrieve
 from headwater.log.contract import Position, Refusal, TopicInfo, TopicPartition, TopicSettings
 from headwater.log.kafka.admin import Admin
 from headwater.log.kafka.limits import (
@@ -196,7 +197,7 @@ class KafkaTopics:
         """Request the list of topics; concurrent calls share one request."""
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="headwater-log-topics")
-            self._renewing.add_done_callback(_heard)
+            self._renewing.add_done_callback(retrieve)
         await asyncio.shield(self._renewing)
 
     async def freshen(self) -> None:
@@ -246,7 +247,7 @@ class KafkaTopics:
         while not self._identified >= wanted or time.monotonic() > self._identified_at + IDS_FRESH_SECONDS:
             if self._identifying is None or self._identifying.done():
                 self._identifying = asyncio.get_running_loop().create_task(self._identify(), name="headwater-log-ids")
-                self._identifying.add_done_callback(_heard)
+                self._identifying.add_done_callback(retrieve)
             await asyncio.shield(self._identifying)
         return {name: self._ids[name] for name in wanted if name in self._ids}
 
@@ -537,12 +538,6 @@ class KafkaTopics:
             await asyncio.sleep(PROBE_SECONDS)
             with contextlib.suppress(HeadwaterError):
                 await self.renew()
-
-
-def _heard(task: asyncio.Task[None]) -> None:
-    """A task that several wait for: none of them may be left when it fails."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _copies_of(about: Any) -> int | None:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from confluent_kafka import Producer
 
 from headwater.errors import EventTooLarge, HeadwaterError, LogUnavailable, WriterFenced
+from headwater.futures import retrieve
 from headwater.log.contract import Placement, Record, TopicPartition
 from headwater.log.kafka.append import PendingAppend, Placements, hand_over, incomplete, learn_partitions
 from headwater.log.kafka.lost import ClientLost, LossCheck
@@ -165,13 +166,12 @@ class Transactions:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="headwater-log-transactions")
         ending = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        ending.add_done_callback(retrieve)
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
             # A transaction that has begun comes to its end before the group's next one begins.
             await asyncio.wait([ending])
-            if not ending.cancelled():
-                ending.exception()
             raise
 
     async def _until_visible(self, placements: Iterable[Placement]) -> None:

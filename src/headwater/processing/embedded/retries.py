@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from headwater.backoff import Backoff
 from headwater.errors import HeadwaterError, SinkUnavailable, WriteIncomplete
+from headwater.futures import retrieve
 from headwater.processing.status import RunnerStatus
 
 # Between attempts at events that the target does not accept, while it accepts others.
@@ -62,6 +63,8 @@ class Retries:
 async def _shielded(work: Awaitable[_T]) -> _T:
     """Wait for `work` to end even when cancelled: the next run must find either all of a commit or nothing."""
     task = asyncio.ensure_future(work)
+    # Its error is of no interest to a caller that is cancelled.
+    task.add_done_callback(retrieve)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

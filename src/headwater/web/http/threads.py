@@ -17,6 +17,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headwater.futures import retrieve
 from headwater.garbage import uncollected
 
 THREADS_MAX = 2
@@ -60,9 +61,8 @@ class SharedWork:
 
     def _done(self, key: Hashable, done: asyncio.Task[Any]) -> None:
         del self._doing[key]
-        if not done.cancelled():
-            # All callers may be gone: read the error, so that asyncio does not report it as never retrieved.
-            done.exception()
+        # All callers may be gone.
+        retrieve(done)
 
 
 def apart(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:

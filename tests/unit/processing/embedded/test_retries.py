@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Iterator
 
@@ -113,3 +114,26 @@ async def test_a_job_that_is_started_again_leaves_its_target_alone_for_so_long_t
     async with asyncio.timeout(60.0):
         await supervisor.stop()
     assert len(faults.attempts) == 1
+
+
+async def test_an_attempt_that_fails_after_its_caller_was_cancelled_reports_nothing(retries: Retries) -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    begun, ends = asyncio.Event(), asyncio.Event()
+
+    async def attempt() -> None:
+        begun.set()
+        await ends.wait()
+        raise SinkUnavailable("away")
+
+    caller = asyncio.create_task(retries.of(attempt))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    ends.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    del caller, attempt
+    gc.collect()
+    await asyncio.sleep(0)
+    assert reported == []

@@ -20,6 +20,7 @@ from headwater.connectors.sources.kafka.feed import Feed, Taken, name_of
 from headwater.connectors.sources.kafka.options import PARTITIONS_MAX, KafkaSourceOptions
 from headwater.connectors.sources.kafka.upstream import EARLIEST, LATEST, Described, Upstream
 from headwater.errors import PositionLost, SourceRefused, SourceUnavailable
+from headwater.futures import retrieve
 from headwater.log.contract import Position, TopicPartition
 from headwater.log.token_marks import marked, marks_in
 
@@ -157,6 +158,7 @@ class KafkaSource:
         if taking is None:
             loop = asyncio.get_running_loop()
             taking = self._taking = loop.run_in_executor(self._thread, self._take_now, count, wait_seconds)
+            taking.add_done_callback(retrieve)
         await asyncio.wait((taking,))
         self._taking = None
         self._waiting.extend(taking.result())

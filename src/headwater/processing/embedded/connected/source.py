@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from headwater.connectors.contract import KnowsLag, SeeksTime, Source, Withholds
 from headwater.connectors.secrets import Secrets
 from headwater.errors import HeadwaterError, JobStopped, PositionLost, SourceRefused, TokenInvalid
+from headwater.futures import retrieve
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position, StoredRecord, TopicPartition
 from headwater.processing.embedded.connected.deliveries import Deliveries, input_topic
@@ -167,6 +168,7 @@ class ConnectorSource:
         reading = asyncio.ensure_future(
             self._secrets.kept_by(self._connector.read(deliveries_max=records_max, wait_seconds=seconds))
         )
+        reading.add_done_callback(retrieve)
         stopped = asyncio.ensure_future(stopping.wait())
         try:
             await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
