@@ -206,6 +206,9 @@ def test_after_kills_at_random_points_nothing_is_lost_and_nothing_is_there_twice
         expected = shop.rows()
         query = "SELECT order_id, total, note FROM orders ORDER BY order_id"
         wait_for(lambda: rows(tmp_path / "var/orders.db", query) == expected, "the table is the same")
+        # Another sink, which may be behind that one.
+        last = last_change(application.totals)
+        wait_for(lambda: bool(rows(changes, last)), "the last change arrives")
     finally:
         application.end()
         code, said = platform.stop()
@@ -214,6 +217,10 @@ def test_after_kills_at_random_points_nothing_is_lost_and_nothing_is_there_twice
     )
     assert code == 0, said
     check_changes(rows(changes, "SELECT id, total, kind, is_snapshot FROM changes"), application.totals)
+
+
+def last_change(totals: int) -> str:
+    return f"SELECT total FROM changes WHERE total = {totals} AND kind <> 'delete'"
 
 
 def check_changes(found: list[tuple[Any, ...]], totals: int) -> None:
@@ -332,6 +339,9 @@ def test_a_database_that_is_killed_is_waited_for_as_a_source_and_as_a_target(
         expected = shop.rows()
         query = "SELECT id, total, note FROM copied"
         wait_for(lambda: sorted(shop.run(query)) == expected, "the table is the same")
+        # Another sink, which may be behind that one.
+        last = last_change(application.totals)
+        wait_for(lambda: bool(shop.run(last)), "the last change arrives")
     finally:
         application.end()
         code, said = platform.stop()
