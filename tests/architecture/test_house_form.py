@@ -94,6 +94,7 @@ ONLY_IN = {
     "click": ("headwater.cli",),
     "jsonschema_rs": ("headwater.schemas",),
     "pyflink": ("headwater.processing.flink",),
+    "py4j": ("headwater.processing.flink.submit",),
     "confluent_kafka": (
         "headwater.log.kafka",
         "headwater.connectors.kafka",

@@ -87,3 +87,10 @@ def topic_settings(config: Config, stream: Stream) -> TopicSettings:
     if settings.retention_seconds is None and not settings.compact:
         return dataclasses.replace(settings, retention_seconds=config.log.retention_seconds_default)
     return settings
+
+
+def failed_events_seconds(config: Config, jobs: Sequence[Job], streams: StreamRegistry) -> float:
+    """How long events that failed are kept: as long as the error stream that keeps its events longest."""
+    found = [streams.find(job.writes().errors) for job in jobs]
+    kept = [stream.retention_seconds for stream in found if stream is not None and stream.retention_seconds]
+    return max([*kept, config.log.retention_seconds_default])

@@ -100,8 +100,7 @@ class Keyed(KeyedProcessFunction):  # type: ignore[misc]
     def open(self, runtime_context: RuntimeContext) -> None:
         self._operator.start(runtime_context)
         stage = self._operator.stage
-        keeps_rows = any(step.keeps_rows for step in self._operator.job.keyed_steps if step is stage.head)
-        self._states = KeyStates(runtime_context, has_rows=keeps_rows)
+        self._states = KeyStates(runtime_context, has_rows=stage.keyed.keeps_rows)
         self._delay_ms = stage.delay_ms
         self._watermark_ms = NO_WATERMARK
         # Timers that were set at the end of the input, by key.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +44,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A job and its project, as they are on this machine."""
+    """A job and its project, as they are on this machine. `jobs`: all of the project."""
 
     config: Config
     streams: StreamRegistry
     job: Job
+    jobs: Sequence[Job]
 
     def gate(self) -> Gate:
         """A gate of its own: none is used by two threads."""
@@ -82,4 +83,4 @@ def load_job(project: Path, name: str, *, never_idle: bool = False) -> Loaded:
             raise refused[0]
         near = nearest(name, [one.name for one in jobs])
         raise JobInvalid(f"The project {project} has no job {name}.", hint=f"Did you mean {near!r}?" if near else None)
-    return Loaded(config, streams, dataclasses.replace(job, idle_ms=None) if never_idle else job)
+    return Loaded(config, streams, dataclasses.replace(job, idle_ms=None) if never_idle else job, jobs)

@@ -19,7 +19,7 @@ from pyflink.datastream import KeyedProcessFunction, OutputTag, ProcessFunction,
 from pyflink.datastream.functions import AsyncFunction
 
 from headwater.jobs.metrics import JobMetrics
-from headwater.jobs.steps import Await, Failure, Results
+from headwater.jobs.steps import Failure, Results
 from headwater.log.contract import Record, StoredRecord
 from headwater.lookups import Lookups
 from headwater.processing.flink.awaiting import OperatorCalls
@@ -40,6 +40,8 @@ TO_CALL = Types.TUPLE([Types.LONG(), Types.STRING(), BYTES])
 ROWS = Types.ROW_NAMED(
     list(SINK_COLUMNS), [Types.STRING(), BYTES, BYTES, Types.MAP(Types.STRING(), BYTES), Types.LONG()]
 )
+# Of a call: what it is, an element or records, and its bytes.
+CALLED = Types.TUPLE([Types.STRING(), BYTES])
 RECORDS = OutputTag("records", ROWS)
 _ELEMENT, _RECORDS = "element", "records"
 
@@ -182,8 +184,7 @@ class Calling(AsyncFunction):  # type: ignore[misc]
 
     async def async_invoke(self, value: Any) -> list[tuple[str, bytes]]:
         watermark_ms, key, data = value[0], value[1], bytes(value[2])
-        step = self._operator.stage.head
-        assert isinstance(step, Await)
+        step = self._operator.stage.awaited
         resume = decode_element(data).resume
         if resume is not None and resume != step.name:
             return [(_ELEMENT, data)]

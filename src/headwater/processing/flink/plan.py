@@ -53,6 +53,28 @@ class Stage:
                 assert_never(self.head)
 
     @property
+    def keyed(self) -> PerKey:
+        """Its head, which keeps state. Raises TypeError if it does not."""
+        match self.head:
+            case PerKey() as step:
+                return step
+            case Await() | None:
+                raise TypeError(f"{self.uid} keeps no state")
+            case _:
+                assert_never(self.head)
+
+    @property
+    def awaited(self) -> Await:
+        """Its head, which calls another service. Raises TypeError if it does not."""
+        match self.head:
+            case Await() as step:
+                return step
+            case PerKey() | None:
+                raise TypeError(f"{self.uid} calls nothing")
+            case _:
+                assert_never(self.head)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of its steps, in order."""
         return (*(() if self.head is None else (self.head.name,)), *(step.name for step in self.steps))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from headwater.event import decode_json
 from headwater.jobs.apply import Application
@@ -119,7 +119,7 @@ class StageWork:
         self, key: bytes, element: Element, cell: Cell, rows: KeyRows | None, watermark_ms: int
     ) -> tuple[Cell, Made]:
         """Apply the stage, whose head keeps state, to an element: the cell of its key afterwards, and what it made."""
-        step = self._keyed()
+        step = self.stage.keyed
         made = Made()
         at_ms = watermark_ms - self.stage.delay_ms
         context = Context(
@@ -137,7 +137,7 @@ class StageWork:
 
     def fire(self, key: bytes, cell: Cell, rows: KeyRows | None, due: Due) -> tuple[Cell, Made]:
         """Fire the timers of a key that are due, in order of time, also those that they set for later."""
-        step = self._keyed()
+        step = self.stage.keyed
         results = Made().results
         apply = Application(results, due.watermark_ms - self.stage.delay_ms, self._scope)
         fired: set[SetTimer] = set()
@@ -150,15 +150,6 @@ class StageWork:
             at_ms, name = first
             fired.add(SetTimer(name, at_ms))
             cell = apply.timer(step, key, name, at_ms, cell, rows=rows)
-
-    def _keyed(self) -> PerKey:
-        match self.stage.head:
-            case PerKey() as step:
-                return step
-            case Await() | None:
-                raise TypeError(f"{self.stage.uid} keeps no state")
-            case _:
-                assert_never(self.stage.head)
 
     def _through(
         self, elements: list[Element], resumed: list[tuple[str, Element]], made: Made, watermark_ms: int

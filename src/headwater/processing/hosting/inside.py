@@ -22,6 +22,7 @@ from headwater.jobs.tables.materialized import MaterializedTable
 from headwater.log.contract import Log
 from headwater.lookups import Lookups
 from headwater.processing.control import JobControl
+from headwater.processing.declarations import failed_events_seconds
 from headwater.processing.embedded.partitioned import SharedRunner, can_share
 from headwater.processing.embedded.runner import connector_runner_on, runner_on
 from headwater.processing.embedded.settings import RunnerSettings, settings_for
@@ -210,8 +211,6 @@ def control_of(job: Job, log: Log, gate: Gate) -> JobControl:
 def runner_settings(config: Config, jobs: Sequence[Job], gate: Gate) -> RunnerSettings:
     """The settings of the runners of these jobs, as configured."""
     jobs_config = config.jobs
-    streams = [gate.streams.find(job.writes().errors) for job in jobs]
-    kept = [stream.retention_seconds for stream in streams if stream is not None and stream.retention_seconds]
     return RunnerSettings(
         in_flight_events_max=jobs_config.in_flight_events_max,
         in_flight_bytes_max=jobs_config.in_flight_bytes_max,
@@ -219,6 +218,5 @@ def runner_settings(config: Config, jobs: Sequence[Job], gate: Gate) -> RunnerSe
         parked_bytes_max=jobs_config.parked_bytes_max,
         stops_where_replaced=jobs_config.on_replaced_log == "stop",
         full_errors_per_minute_max=jobs_config.full_errors_per_minute_max,
-        # As long as the error stream that keeps its events longest.
-        failed_events_seconds=max([*kept, config.log.retention_seconds_default]),
+        failed_events_seconds=failed_events_seconds(config, jobs, gate.streams),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.processing.flink.entry import Asked, parse_arguments
+from headwater.processing.flink.asked import Asked, parse_arguments
 
 
 def test_what_is_not_asked_for_is_as_the_job_and_flink_say(tmp_path: Path) -> None:
