@@ -14,7 +14,7 @@ import yaml
 from wikimedia.project import PROJECT, Event, declared, job_named, run_files
 
 EVENTS = 150
-MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RULE_FAILED"}
+MEANINGFUL = {"INVALID_INPUT", "INVALID_OUTPUT", "NO_DIFFERENCE", "TIMEOUT", "RULE_FAILED", "JADE_INVALID"}
 # `page_content_enrichment` has nothing without a wiki, and is tried on one elsewhere.
 JOBS = (
     *("page_change_consolidation", "current_pages", "revision_diff", "mediawiki_history", "banner_impressions"),
@@ -31,6 +31,7 @@ JOBS = (
     ),
     *("change_propagation_rules", "event_verification", "event_verification_canaries"),
     *("referrer_spikes", "adaptive_rate_limits", "job_queue_admission"),
+    *("jade_labels", "dependency_links", "dependency_changes"),
 )
 LIBRARIES = {
     "edit_types": "mwedittypes",
