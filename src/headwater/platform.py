@@ -28,6 +28,7 @@ from headwater.lookups import Lookups
 from headwater.monitoring.canaries import JobProgress
 from headwater.monitoring.monitor import Monitor
 from headwater.processing.declarations import declarations, topic_settings, with_error_streams
+from headwater.processing.flink.cluster.watch import FlinkWatch, jobs_on_flink
 from headwater.processing.hosting.contract import Hosting, JobHost
 from headwater.processing.hosting.files import file_of
 from headwater.processing.hosting.inside import InsideHosting
@@ -98,6 +99,8 @@ class Platform:
         self.inside = InsideHosting(
             config, jobs, log=self.log, gate=self.gate, telemetry=self.telemetry, lookups=self.lookups
         )
+        self.on_flink = jobs_on_flink(config, self.inside.jobs)
+        self._flink: FlinkWatch | None = None
         self.hosting = self.inside if job_command is None else self._in_processes(job_command)
         self.monitor = Monitor(
             config,
@@ -164,10 +167,16 @@ class Platform:
             await self.stop()
             raise
         damaged = await damaged_at_start(self.config, self.log, self.jobs) if run_jobs else {}
+        for name in self.on_flink:
+            self.inside.jobs[name].runner.status.elsewhere()
         if run_jobs or run_shared_jobs:
             files = {job.name: file_of(self.config, job) for job in self.jobs}
             failed = {name: damaged[file] for name, file in files.items() if file is not None and file in damaged}
-            await self.hosting.start(failed, only_shared=not run_jobs, elsewhere=elsewhere)
+            await self.hosting.start(failed, only_shared=not run_jobs, elsewhere={*elsewhere, *self.on_flink})
+        if run_jobs and self.on_flink:
+            statuses = {name: self.inside.jobs[name].runner.status for name in self.on_flink}
+            self._flink = FlinkWatch(self.config, self.log, self.streams, statuses)
+            self._flink.start()
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)
 
@@ -187,6 +196,9 @@ class Platform:
         await self.hub.close()
         await self.control.stop()
         await self.intake.stop()
+        if self._flink is not None:
+            await self._flink.stop()
+            self._flink = None
         await self.hosting.stop()
         await self.lookups.close()
         if self._trimming is not None:

@@ -9,9 +9,9 @@ import pytest
 
 from flink.probes import submit_probe
 from headwater.errors import FlinkRefused, JobUnknown
-from headwater.processing.flink.cluster import FlinkCluster
-from headwater.processing.flink.cluster_answers import FlinkJob, latest_reason
-from headwater.processing.flink.rescaling import is_adaptive, rescale
+from headwater.processing.flink.cluster.answers import FlinkJob, latest_reason
+from headwater.processing.flink.cluster.client import FlinkCluster
+from headwater.processing.flink.cluster.rescaling import is_adaptive, rescale
 from headwater.testing.eventually import eventually
 from servers import flink as servers
 

@@ -158,6 +158,15 @@ def in_words(to_ms: int | None) -> str:
     return utc_milliseconds(to_ms) if to_ms else "the beginning"
 
 
+def require_here(name: str, on_flink: Collection[str]) -> None:
+    """Raise ChangeRefused if the job runs on Flink, which does not look at what is asked of it here."""
+    if name in on_flink:
+        raise ChangeRefused(
+            f"The job {name} runs on Flink (flink.jobs).",
+            hint=f"`headwater job stop {name}` stops it there with a savepoint, from which it can be started again.",
+        )
+
+
 def consequences(job: Job, *, begins_at: str, left_out: int = 0) -> list[str]:
     """What a move of the position deletes, changes and leaves, a sentence each. `begins_at`: where it then begins;
     `left_out`: how many records before that it has not processed."""

@@ -161,6 +161,10 @@ class RunnerStatus:
     `announcements` are shared by the runners of parts of one job, so that each error is printed once.
     """
 
+    # Whether another process runs the job, or Flink, and what is known of it.
+    is_elsewhere = False
+    _reported: JobReport | None = None
+
     def __init__(
         self,
         job: Job,
@@ -224,6 +228,8 @@ class RunnerStatus:
 
     def report(self) -> JobReport:
         """The current status."""
+        if self._reported is not None:
+            return self._reported
         calls = self.calls.report()
         return JobReport(
             name=self.job.name,
@@ -373,9 +379,21 @@ class RunnerStatus:
                 short_reason(error),
             )
 
-    def elsewhere(self) -> None:
-        """Another process runs the job."""
-        self.state = "elsewhere"
+    def elsewhere(self, report: JobReport | None = None, watermark_ms: int = NO_WATERMARK) -> None:
+        """Another process runs the job, or Flink; `report` is what is known of it, with counts since its start."""
+        self.is_elsewhere = True
+        self.state = "elsewhere" if report is None else report.state
+        if report is None:
+            return
+        for what, number in (("read", report.read), ("written", report.written)):
+            # Flink counts from zero after a restart.
+            self._counters[what].inc(max(0, number - self._counts[what]))
+            self._counts[what] = number
+        self._restarts.inc(max(0, report.restarts - self.restarts))
+        self.restarts = report.restarts
+        if watermark_ms != NO_WATERMARK:
+            self._watermark.set(watermark_ms / 1000)
+        self._reported = report
 
     def ended(self, error: BaseException | None = None) -> None:
         self.state = "stopped" if error is None else "failed"

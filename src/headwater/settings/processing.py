@@ -272,6 +272,9 @@ class FlinkConfig:
     request_seconds_max: float = setting(
         10.0, "How long one request to the cluster may take.", at_least=0.1, at_most=300
     )
+    look_seconds: float = setting(
+        5.0, "How often `headwater up` asks the cluster how its jobs are doing.", at_least=0.1, at_most=3600
+    )
 
 
 @dataclass(frozen=True, slots=True)

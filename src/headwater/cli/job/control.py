@@ -99,7 +99,10 @@ def _body(verb: str, to_ms: int | None) -> dict[str, Any]:
 
 
 def _found(project: Path, name: str) -> tuple[Config, Job]:
+    from headwater.processing.control import require_here
+
     config, _, (job,) = project_jobs(project, name)
+    require_here(name, config.flink.jobs)
     return config, job
 
 

@@ -16,6 +16,8 @@ VERBS: Table = {
     "rewind": ("headwater.cli.job.rewind", "Let a job begin again at a time."),
     "run": ("headwater.cli.job.run", "Run one job over files, without a server."),
     "deploy": ("headwater.cli.job.deploy", "Write files for running one job on Flink, on Kubernetes."),
+    "stop": ("headwater.cli.job.stop", "Stop a job on Flink, with a savepoint."),
+    "rescale": ("headwater.cli.job.rescale", "Let a job on Flink run in more parts, or in fewer."),
 }
 
 # What people look for → what there is.
@@ -30,10 +32,10 @@ OTHER_WORDS = {
     "redrive": "errors redrive",
     "replay": "job rewind",
     "restart": "job reset",
+    "scale": "job rescale",
     "retry": "errors redrive",
     "start": "job resume",
     "status": "job list",
-    "stop": "job pause",
     "suspend": "job pause",
 }
 

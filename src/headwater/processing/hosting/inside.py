@@ -97,10 +97,11 @@ class InsideHosting:
     async def finish(self) -> None:
         await self._stop_jobs()
         # The position of a job cannot be read while a killed process's transaction for another job is open.
-        await asyncio.gather(*(supervisor.runner.fence() for supervisor in self.jobs.values()))
+        here = [one for one in self.jobs.values() if not one.runner.status.is_elsewhere]
+        await asyncio.gather(*(supervisor.runner.fence() for supervisor in here))
         for job in in_order_of_flow([supervisor.job for supervisor in self.jobs.values()]):
             # What another system has may never end.
-            if job.input is None:
+            if job.input is None and not self.jobs[job.name].runner.status.is_elsewhere:
                 await self.jobs[job.name].finish()
 
     async def views(self, rows_max: int) -> list[TableView]:

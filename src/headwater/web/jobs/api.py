@@ -13,7 +13,7 @@ from headwater.errors import ChangeRefused, JobUnknown
 from headwater.event import json_bytes
 from headwater.log.contract import Position
 from headwater.platform import Platform
-from headwater.processing.control import JobControl, JobRequest, consequences, in_words
+from headwater.processing.control import JobControl, JobRequest, consequences, in_words, require_here
 from headwater.processing.hosting.contract import JobHost
 from headwater.times import time_ms
 from headwater.web.http.headers import is_on
@@ -55,6 +55,7 @@ class JobsApi:
         host = self._found(request.path_params["name"])
         written = await json_body(request)
         verb, to_ms = _asked(written)
+        require_here(host.job.name, self._platform.on_flink)
         dry = is_on(request.query_params.getlist("dry_run"))
         moves = verb in ("reset", "rewind")
         control = host.control

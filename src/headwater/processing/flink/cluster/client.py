@@ -7,6 +7,7 @@ done. A job is known by its name, which is unique among the jobs that run.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 
 from headwater.errors import FlinkRefused, FlinkUnavailable, JobUnknown
-from headwater.processing.flink.cluster_answers import (
+from headwater.processing.flink.cluster.answers import (
     Checkpoints,
     FlinkJob,
     JobFailure,
@@ -27,8 +28,8 @@ from headwater.processing.flink.cluster_answers import (
     read_answer,
     vertices_of,
 )
-from headwater.processing.flink.python_reason import java_reason
-from headwater.processing.flink.rest import FlinkRest
+from headwater.processing.flink.cluster.python_reason import java_reason
+from headwater.processing.flink.cluster.rest import FlinkRest
 
 SAVEPOINT_SECONDS_MAX = 600.0
 ASK_AGAIN_SECONDS = 0.25
@@ -112,6 +113,16 @@ class FlinkCluster:
         """Metrics of the job by name, without those that it does not have."""
         found = await self.rest.ask_list(f"/jobs/{job.id}/metrics", {"get": ",".join(names)})
         return read_answer(f"metrics of {job.name}", lambda: _numbers(found))
+
+    async def vertex_sums(self, job: FlinkJob, vertex: Vertex, wanted: re.Pattern[str]) -> dict[str, float]:
+        """The metrics of a vertex of which the name is wanted, each the sum over its parallel parts."""
+        path = f"/jobs/{job.id}/vertices/{vertex.id}/subtasks/metrics"
+        known = await self.rest.ask_list(path)
+        names = read_answer(f"metrics of {job.name}", lambda: [one["id"] for one in known if wanted.search(one["id"])])
+        if not names:
+            return {}
+        found = await self.rest.ask_list(path, {"get": ",".join(names), "agg": "sum"})
+        return read_answer(f"metrics of {job.name}", lambda: {one["id"]: float(one["sum"]) for one in found})
 
     async def watermark_ms(self, job: FlinkJob, vertex: Vertex) -> int | None:
         """The least watermark of the parallel parts of a vertex; None if one has none yet."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from headwater.errors import FlinkRefused
-from headwater.processing.flink.cluster_answers import Vertex
-from headwater.processing.flink.rescaling import parallelism_of, rescaled_vertices
+from headwater.processing.flink.cluster.answers import Vertex
+from headwater.processing.flink.cluster.rescaling import parallelism_of, rescaled_vertices
 
 
 def vertex(name: str, parallelism: int = 2, **inputs: str) -> Vertex:

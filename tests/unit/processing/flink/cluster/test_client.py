@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from headwater.errors import FlinkRefused, FlinkUnavailable, JobUnknown
-from headwater.processing.flink.cluster import FlinkCluster
-from headwater.processing.flink.cluster_answers import JobFailure, latest_reason
-from headwater.processing.flink.rescaling import rescale
-
-Answers = dict[str, Any]
-RUNNING = {"jid": "a1", "name": "counts", "state": "RUNNING", "start-time": 5, "end-time": -1}
-FAILED = {"jid": "a0", "name": "counts", "state": "FAILED", "start-time": 1, "end-time": 4}
-
-
-def cluster_of(answers: Answers, asked: list[httpx.Request] | None = None, **options: Any) -> FlinkCluster:
-    """A client of what answers with these by `METHOD /path`: JSON, a response, or an iterator of either."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if asked is not None:
-            asked.append(request)
-        found = answers[f"{request.method} {request.url.path}"]
-        if isinstance(found, Iterator):
-            found = next(found)
-        if isinstance(found, Exception):
-            raise found
-        return found if isinstance(found, httpx.Response) else httpx.Response(200, json=found)
-
-    return FlinkCluster("http://flink:8081/", transport=httpx.MockTransport(answer), **options)
+from headwater.processing.flink.cluster.answers import JobFailure, latest_reason
+from headwater.processing.flink.cluster.rescaling import rescale
+from unit.processing.flink.cluster.answers import FAILED, RUNNING, cluster_of, vertices
 
 
 @pytest.fixture
@@ -44,7 +24,7 @@ def ticking() -> Callable[[], float]:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headwater.processing.flink.cluster.ASK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("headwater.processing.flink.cluster.client.ASK_AGAIN_SECONDS", 0)
 
 
 async def test_the_job_that_runs_comes_before_those_that_have_ended() -> None:
@@ -94,7 +74,7 @@ async def test_what_is_no_answer_of_flink_is_reported_with_the_address(answer: A
 
 
 async def test_an_answer_that_does_not_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headwater.processing.flink.rest.ANSWER_BYTES_MAX", 1_000)
+    monkeypatch.setattr("headwater.processing.flink.cluster.rest.ANSWER_BYTES_MAX", 1_000)
     async with cluster_of({"GET /overview": httpx.Response(200, content=b" " * 2_000)}) as cluster:
         with pytest.raises(FlinkUnavailable, match="it has more than 1000 bytes"):
             await cluster.overview()
@@ -156,16 +136,7 @@ async def test_what_does_not_end_is_given_up(ticking: Callable[[], float]) -> No
 async def test_too_few_slots_are_reported_before_the_job_is_touched() -> None:
     answers = {
         "GET /jobs/overview": {"jobs": [RUNNING]},
-        "GET /jobs/a1": {
-            "vertices": [
-                {"id": one, "name": one, "parallelism": 1, "status": "RUNNING"}
-                | {"metrics": {"read-records": 0, "write-records": 0}}
-                for one in ("source", "state")
-            ],
-            "plan": {
-                "nodes": [{"id": "state", "inputs": [{"id": "source", "ship_strategy": "HASH"}]}, {"id": "source"}]
-            },
-        },
+        "GET /jobs/a1": vertices(),
         "GET /overview": {"flink-version": "2.2.1", "taskmanagers": 1, "slots-total": 4, "slots-available": 2},
     }
     asked: list[httpx.Request] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.processing.flink.python_reason import REASON_CHARS_MAX, java_reason, python_reason, reason_of
+from headwater.processing.flink.cluster.python_reason import REASON_CHARS_MAX, java_reason, python_reason, reason_of
 
 # As Flink 2.2.1 gives them, shortened.
 IN_THREAD = """pemja.core.PythonException: <class 'ValueError'>: the event 28 is broken

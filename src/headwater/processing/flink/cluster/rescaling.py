@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headwater.errors import FlinkRefused
-from headwater.processing.flink.cluster import FlinkCluster
-from headwater.processing.flink.cluster_answers import FlinkJob, Vertex
+from headwater.processing.flink.cluster.answers import FlinkJob, Vertex
+from headwater.processing.flink.cluster.client import FlinkCluster
 from headwater.processing.flink.execution import KEY_GROUPS
 
 BY_KEY = "HASH"
