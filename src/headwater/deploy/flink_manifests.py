@@ -9,6 +9,7 @@ which checkpoint is the newest, is in ConfigMaps or in ZooKeeper.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from headwater.declaration import suggestion
@@ -54,13 +55,29 @@ _OPENED = ("lang", "net", "io", "nio", "lang.reflect", "text", "time", "util")
 _OPENED_CONCURRENT = ("", ".atomic", ".locks")
 
 
-def flink_manifests(release: Release, names: Sequence[str]) -> list[Manifest]:
-    """The applications of these jobs, and what they share. Raises ConfigInvalid; JobInvalid, with all reasons, for a
-    job that Flink cannot run.
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A run over a part of history next to the job: what was received from `since` to before `until`, times in UTC in
+    the ISO format. Its name makes the consumer group and all else that is its own.
+    """
+
+    since: str
+    until: str
+
+    @property
+    def name(self) -> str:
+        digits = ("".join(filter(str.isdigit, time.removesuffix(":00Z"))) for time in (self.since, self.until))
+        return "-".join(("backfill", *digits))
+
+
+def flink_manifests(release: Release, names: Sequence[str], backfill: Backfill | None = None) -> list[Manifest]:
+    """The applications of these jobs, or of a backfill of each, and what they share.
+
+    Raises ConfigInvalid; JobInvalid, with all reasons, for a job that Flink cannot run.
     """
     require_distinct([job.name for job in release.jobs], "jobs")
     jobs = [_job(release, name) for name in names]
-    return [*_rights(release), *(manifest for job in jobs for manifest in _application(release, job))]
+    return [*_rights(release), *(manifest for job in jobs for manifest in _application(release, job, backfill))]
 
 
 def _job(release: Release, name: str) -> Job:
@@ -71,10 +88,11 @@ def _job(release: Release, name: str) -> Job:
     return found[name]
 
 
-def _application(release: Release, job: Job) -> list[Manifest]:
+def _application(release: Release, job: Job, backfill: Backfill | None) -> list[Manifest]:
     options = release.environment.flink_options(job.name)
-    name = label(release.name, job.name, characters_max=APPLICATION_CHARACTERS_MAX)
-    settings = label(release.name, job.name, "settings")
+    parts = (release.name, job.name, *(() if backfill is None else (backfill.name,)))
+    name = label(*parts, characters_max=APPLICATION_CHARACTERS_MAX)
+    settings = label(*parts, "settings")
     parallelism = options.parallelism or release.config.flink.parallelism
     deployment = {
         "apiVersion": "flink.apache.org/v1beta1",
@@ -97,9 +115,10 @@ def _application(release: Release, job: Job) -> list[Manifest]:
                 # The operator needs one; it is in lib/ already.
                 "jarURI": f"local://{FLINK_HOME}/opt/flink-python-{FLINK_VERSION}.jar",
                 "entryClass": "org.apache.flink.client.python.PythonDriver",
-                "args": _arguments(job, parallelism),
+                "args": _arguments(job, parallelism, backfill),
                 "parallelism": parallelism,
-                "upgradeMode": options.upgrade,
+                # A backfill that is changed begins again: what it writes again has the same ids.
+                "upgradeMode": options.upgrade if backfill is None else "stateless",
                 "state": "running",
                 # A step that is gone loses its state only when somebody says so.
                 "allowNonRestoredState": False,
@@ -109,9 +128,11 @@ def _application(release: Release, job: Job) -> list[Manifest]:
     return [config_map(release, settings, COMPONENT), deployment]
 
 
-def _arguments(job: Job, parallelism: int) -> list[str]:
-    entry = ["-pym", ENTRY, "--project", PROJECT_DIRECTORY, "--job", job.name]
-    return [*entry, "--parallelism", str(parallelism)]
+def _arguments(job: Job, parallelism: int, backfill: Backfill | None) -> list[str]:
+    entry = ["-pym", ENTRY, "--project", PROJECT_DIRECTORY, "--job", job.name, "--parallelism", str(parallelism)]
+    if backfill is None:
+        return entry
+    return [*entry, "--release", backfill.name, "--since", backfill.since, "--until", backfill.until]
 
 
 def _configuration(release: Release, job: Job, options: FlinkOptions, name: str) -> dict[str, str]:

@@ -117,3 +117,18 @@ def test_jobs_that_flink_cannot_run_are_refused(project: Path) -> None:
     assert "it fills a table" in refused.output
     unknown = job_deploy(project, "page_edit")
     assert 'Did you mean "page_edits"?' in unknown.output
+
+
+def test_a_backfill_has_a_beginning_before_its_end(project: Path) -> None:
+    (project / "deploy.yaml").write_text(FLINK)
+    made = job_deploy(project, "page_edits", "--since", "2026-11-01", "--until", "2026-11-08T12:00:00Z")
+    (application,) = [one for one in yaml.safe_load_all(made.stdout) if one["kind"] == "FlinkDeployment"]
+    bounds = application["spec"]["job"]["args"][-4:]
+    assert bounds == ["--since", "2026-11-01T00:00:00Z", "--until", "2026-11-08T12:00:00Z"]
+    for options, says in (
+        (("--since", "2026-11-01"), "a beginning and an end"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), "is not before"),
+        (("--since", "soon", "--until", "2026-11-01"), "soon is not a time"),
+    ):
+        refused = job_deploy(project, "page_edits", *options)
+        assert (refused.exit_code, says in refused.output) == (2, True), options

@@ -16,13 +16,13 @@ from deploying.flink_operator import require_valid_deployment
 from deploying.projects import KAFKA, WITH_SECRETS, new_project, new_release
 from deploying.schemas import require_valid
 from headwater.deploy import container_files
-from headwater.deploy.flink_manifests import ENTRY, S3_KEYS, flink_manifests, java_options
+from headwater.deploy.flink_manifests import ENTRY, S3_KEYS, Backfill, flink_manifests, java_options
 from headwater.deploy.names import LABEL
 from headwater.deploy.pods import CHECKSUM
 from headwater.deploy.written_yaml import yaml_documents
 from headwater.errors import ConfigInvalid, JobInvalid
 from headwater.processing.flink import connector_jar
-from headwater.processing.flink.entry import parse_arguments
+from headwater.processing.flink.asked import parse_arguments
 from headwater.processing.flink.plan import MAX_PARALLELISM
 from requirements import check_need
 from servers.flink import flink_python
@@ -200,6 +200,23 @@ def test_a_long_name_becomes_one_that_the_operator_takes(tmp_path: Path) -> None
         made = manifest["metadata"]["name"]
         assert LABEL.fullmatch(made)
         assert len(made) <= (45 if manifest["kind"] == "FlinkDeployment" else 63)
+
+
+def test_a_backfill_runs_next_to_the_job_and_shares_nothing_that_it_changes(tmp_path: Path) -> None:
+    job = manifests_of(tmp_path, ENVIRONMENTS["least"], "counted")
+    release = new_release(tmp_path, ENVIRONMENTS["least"])
+    backfill = flink_manifests(release, ["counted"], Backfill("2026-11-01T00:00:00Z", "2026-11-08T00:00:00Z"))
+    own = {(each["kind"], each["metadata"]["name"]) for each in backfill}
+    shared = own & {(each["kind"], each["metadata"]["name"]) for each in job}
+    assert {kind for kind, _ in own - shared} == {"ConfigMap", "FlinkDeployment"}
+    assert {kind for kind, _ in shared} == {"Role", "RoleBinding", "ServiceAccount"}
+    require_valid_deployment(deployment(backfill))
+    spec = deployment(backfill)["spec"]
+    asked = parse_arguments(spec["job"]["args"][2:])
+    assert (asked.job, asked.is_bounded, asked.release) == ("counted", True, "backfill-202611010000-202611080000")
+    assert spec["job"]["upgradeMode"] == "stateless"
+    storage = {spec["flinkConfiguration"]["high-availability.storageDir"] for spec in (spec, deployment(job)["spec"])}
+    assert len(storage) == 2
 
 
 def test_what_flink_cannot_run_is_refused_with_all_reasons(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import get_args
 
 from headwater.processing.flink.plan import MAX_PARALLELISM, Mode
 from headwater.processing.flink.tables import Guarantee
+from headwater.times import time_ms
 
 LOCAL = "local"
 
@@ -21,6 +22,9 @@ class Asked:
 
     `mode`, `parallelism`, `guarantee` None: as the job and the project say. `never_idle`: timers fire by events alone.
     `until_end`: the job ends with what is in its streams now. `settings`: of Flink, by their dotted names.
+
+    `release`: it runs next to the job of its name, with positions and transactions of its own, such as over a part of
+    history: events received from `since_ms` to before `until_ms`, where None is from the oldest, and without end.
     """
 
     project: Path
@@ -33,6 +37,19 @@ class Asked:
     until_end: bool = False
     savepoint: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
+    release: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the job ends by itself."""
+        return self.until_end or self.until_ms is not None
+
+    @property
+    def suffix(self) -> str:
+        """What is added to the names of what belongs to this run alone."""
+        return "" if self.release is None else f".{self.release}"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Asked:
@@ -56,7 +73,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Asked:
     parser.add_argument(
         "--flink", action="append", default=[], type=_setting, metavar="KEY=VALUE", help="of Flink itself"
     )
+    parser.add_argument(
+        "--release", metavar="NAME", help="run next to the job, with a consumer group and transactions of its own"
+    )
+    parser.add_argument("--since", type=_time, metavar="TIME", help="events received at this time or later")
+    parser.add_argument("--until", type=_time, metavar="TIME", help="events received before this time; then it ends")
     found = parser.parse_args(arguments)
+    if found.release is None and (found.since is not None or found.until is not None):
+        parser.error("--since and --until need --release: the job itself continues where it was")
     return Asked(
         project=found.project.resolve(),
         job=found.job,
@@ -68,6 +92,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Asked:
         until_end=found.until_end,
         savepoint=found.savepoint,
         settings=tuple(found.flink),
+        release=found.release,
+        since_ms=found.since,
+        until_ms=found.until,
     )
 
 
@@ -76,6 +103,13 @@ def _parallelism(text: str) -> int:
     if not 1 <= number <= MAX_PARALLELISM:
         raise argparse.ArgumentTypeError(f"a number from 1 to {MAX_PARALLELISM}, not {text}")
     return number
+
+
+def _time(text: str) -> int:
+    found = time_ms(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"a time such as 2016-06-27T12:00:00Z, not {text}")
+    return found
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -5,34 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headwater.config import Config
-from headwater.jobs.job import Job
 from headwater.log.contract import Log, TopicSettings
 from headwater.log.diagnostics import InspectableLog
 from headwater.log.open import log_of
 from headwater.log.urls import parse_url
-from headwater.processing.contract import RunnerFeatures, require_supported
+from headwater.processing.contract import require_supported
 from headwater.processing.declarations import failed_events_seconds, topic_settings
 from headwater.processing.failures.failed_events import TOPIC
 from headwater.processing.failures.redriven import SETTINGS, redrive_topic
+from headwater.processing.flink.features import unsupported_reasons
 from headwater.processing.flink.limits import TopicLimit
 from headwater.processing.flink.loading import Loaded
 
 # What every broker accepts unless it was configured otherwise.
 RECORD_BYTES_DEFAULT = 1_000_000
-
-FEATURES = RunnerFeatures(
-    streams=True,
-    keyed_state=True,
-    tables=False,
-    tables_with_state=False,
-    fires_when_idle=False,
-    shares_partitions=True,
-    awaits=True,
-    parks=False,
-    reads_tables=False,
-    keeps_tables=False,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +32,6 @@ class Prepared:
     reads: Mapping[str, str | None]
     partitions: int
     limits: Mapping[str, TopicLimit]
-
-
-def unsupported_reasons(job: Job, config: Config) -> tuple[str, ...]:
-    """Why Flink cannot run the job, a clause each; () if it can. Asks nobody."""
-    reasons = FEATURES.unsupported_reasons(job)
-    if not config.log.is_kafka:
-        reasons = ("Flink reads and writes Kafka, and the log is on SQLite: set `log`", *reasons)
-    return reasons
 
 
 async def prepare(loaded: Loaded) -> Prepared:

@@ -68,7 +68,7 @@ def start(asked: Asked) -> JobClient:
     if (mixed := exchange_before_hash(plan)) is not None:
         raise loaded.job.invalid(f"The job {loaded.job.name} would lose the order of its events on Flink, at {mixed}.")
     try:
-        return environment.execute_async(loaded.job.name)
+        return environment.execute_async(loaded.job.name + asked.suffix)
     except Py4JJavaError as error:
         raise JobStopped(f"Flink did not start the job {loaded.job.name}: {reason_of(str(error))}") from error
 
@@ -86,7 +86,7 @@ def options_of(loaded: Loaded, asked: Asked) -> dict[str, str]:
     job = loaded.job
     options = dict(execution_options(loaded.config, needs_process=job.awaits))
     options["python.execution-mode"] = mode_of(job, asked.mode or _mode(options["python.execution-mode"]))
-    options["pipeline.name"] = job.name
+    options["pipeline.name"] = job.name + asked.suffix
     options["python.executable"] = options["python.client.executable"] = sys.executable
     options["pipeline.auto-watermark-interval"] = "200 ms"
     options["execution.checkpointing.tolerable-failed-checkpoints"] = str(FAILED_CHECKPOINTS_MAX)
@@ -149,18 +149,25 @@ def _tables(loaded: Loaded, prepared: Prepared, asked: Asked) -> tuple[SourceTab
     namespace = prepared.namespace
     source = SourceTable(
         servers=prepared.servers,
-        group=f"{namespace}{job.group}",
-        topics={f"{namespace}{topic}": path for topic, path in prepared.reads.items()},
+        group=f"{namespace}{job.group}{asked.suffix}",
+        # What is redriven is the business of the job itself.
+        topics={
+            f"{namespace}{topic}": path
+            for topic, path in prepared.reads.items()
+            if asked.release is None or path is not None
+        },
         out_of_order_ms=job.out_of_order_ms,
         start=job.start,
-        is_bounded=asked.until_end,
+        is_bounded=asked.is_bounded,
         properties=properties,
+        since_ms=asked.since_ms,
+        until_ms=asked.until_ms,
     )
     sink = SinkTable(
         servers=prepared.servers,
         topics=[f"{namespace}{topic}" for topic in prepared.limits],
         guarantee=asked.guarantee or config.flink.guarantee,
-        transactions=f"{namespace}{job.group}",
+        transactions=f"{namespace}{job.group}{asked.suffix}",
         open_seconds_max=config.flink.transaction_seconds_max,
         record_bytes_max=max(limit.record_bytes_max for limit in prepared.limits.values()),
         properties=properties,

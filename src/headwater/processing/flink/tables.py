@@ -31,7 +31,8 @@ _EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
 @dataclass(frozen=True, slots=True)
 class SourceTable:
     """What a job reads. `topics`: the full name of each, and the dotted path of the event time of its events, None for
-    a topic that does not move the watermark. `is_bounded`: it ends with what is there when it starts.
+    a topic that does not move the watermark. `is_bounded`: it ends with what is there when it starts. `since_ms`,
+    `until_ms`: only what was received at that time or later, and before that time, after which it ends.
     """
 
     servers: str
@@ -41,6 +42,8 @@ class SourceTable:
     start: Literal["oldest", "newest"]
     is_bounded: bool
     properties: Mapping[str, str]
+    since_ms: int | None = None
+    until_ms: int | None = None
 
     def ddl(self) -> str:
         """`CREATE TABLE`, which may hold secrets."""
@@ -61,7 +64,13 @@ class SourceTable:
             "properties.allow.auto.create.topics": "false",
             "scan.topic-partition-discovery.interval": "0" if self.is_bounded else "60 s",
         }
-        if self.is_bounded:
+        if self.since_ms is not None:
+            options["scan.startup.mode"] = "timestamp"
+            options["scan.startup.timestamp-millis"] = str(self.since_ms)
+        if self.until_ms is not None:
+            options["scan.bounded.mode"] = "timestamp"
+            options["scan.bounded.timestamp-millis"] = str(self.until_ms)
+        elif self.is_bounded:
             options["scan.bounded.mode"] = "latest-offset"
         return (
             f"CREATE TEMPORARY TABLE {SOURCE_TABLE} (\n"

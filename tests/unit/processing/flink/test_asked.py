@@ -36,9 +36,25 @@ def test_everything_can_be_asked_for(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_next_to_the_job_has_bounds_and_a_name_of_its_own() -> None:
+    times = ("--since", "2026-11-01T00:00:00Z", "--until", "2026-11-02T00:00:00Z")
+    found = parse_arguments(["--job", "edits", "--release", "again", *times])
+    assert (found.since_ms, found.until_ms) == (1_793_491_200_000, 1_793_577_600_000)
+    assert (found.is_bounded, found.suffix) == (True, ".again")
+    assert parse_arguments(["--job", "edits"]).suffix == ""
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [["--parallelism", "0"], ["--parallelism", "129"], ["--flink", "nothing"], ["--mode", "fast"], ["--jo", "edits"]],
+    [
+        ["--since", "2026-11-01T00:00:00Z"],
+        ["--release", "again", "--until", "soon"],
+        ["--parallelism", "0"],
+        ["--parallelism", "129"],
+        ["--flink", "nothing"],
+        ["--mode", "fast"],
+        ["--jo", "edits"],
+    ],
 )
 def test_a_wrong_argument_ends_the_program(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -42,6 +42,18 @@ def test_a_bounded_source_ends_at_the_latest_offsets() -> None:
     assert "'scan.bounded.mode' = 'latest-offset'" in dataclasses.replace(SOURCE, is_bounded=True).ddl()
 
 
+def test_a_part_of_history_is_read_by_the_time_of_receipt() -> None:
+    ddl = dataclasses.replace(SOURCE, is_bounded=True, since_ms=1_000, until_ms=2_000).ddl()
+    for option in (
+        "'scan.startup.mode' = 'timestamp'",
+        "'scan.startup.timestamp-millis' = '1000'",
+        "'scan.bounded.mode' = 'timestamp'",
+        "'scan.bounded.timestamp-millis' = '2000'",
+        "'scan.topic-partition-discovery.interval' = '0'",
+    ):
+        assert option in ddl
+
+
 def test_a_topic_of_redriven_events_does_not_move_the_watermark() -> None:
     assert "WHEN `topic` IN ('staging.redrive') THEN TO_TIMESTAMP_LTZ(0, 3)" in SOURCE.ddl()
 
