@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import importlib.util
 import inspect
-import pkgutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any, Protocol, get_origin, get_type_hints
 
 import pytest
 
-import headwater
+from all_modules import all_modules
 from headwater.testing.suites.contract_suite import ContractSuite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -281,17 +279,12 @@ def _assigned(one: Class) -> frozenset[str]:
 
 @functools.cache
 def _public_classes() -> tuple[Class, ...]:
-    found: list[Class] = []
-    for module in pkgutil.walk_packages(headwater.__path__, "headwater."):
-        if module.name.endswith(".__main__"):
-            continue
-        loaded = importlib.import_module(module.name)
-        found += [
-            one
-            for name, one in vars(loaded).items()
-            if inspect.isclass(one) and one.__module__ == module.name and not name.startswith("_")
-        ]
-    return tuple(found)
+    return tuple(
+        one
+        for module, loaded in all_modules().items()
+        for name, one in vars(loaded).items()
+        if inspect.isclass(one) and one.__module__ == module and not name.startswith("_")
+    )
 
 
 def protocols() -> list[Class]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import inspect
-import pkgutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pytest
 
 import headwater
+from all_modules import all_modules
 from architecture.test_contracts import classes, implementations, runs
 from headwater.log.contract import Features, Log
 from headwater.testing.suites.shared_log import GroupLogSuite
@@ -38,7 +36,7 @@ class Elsewhere(Protocol):
 
 
 def test_no_code_asks_a_log_for_its_class_or_its_methods() -> None:
-    modules = every_module()
+    modules = all_modules()
     assert len(modules) > 100
     found = {
         name: uses
@@ -49,7 +47,7 @@ def test_no_code_asks_a_log_for_its_class_or_its_methods() -> None:
 
 
 def test_no_protocol_of_logs_can_be_asked_for_at_run_time() -> None:
-    known = [one for module in every_module().values() for one in vars(module).values() if inspect.isclass(one)]
+    known = [one for module in all_modules().values() for one in vars(module).values() if inspect.isclass(one)]
     assert [one for one in known if getattr(one, "_is_runtime_protocol", False) and is_of_logs(one)] == []
     assert is_of_logs(Looks)
 
@@ -142,11 +140,5 @@ def logs() -> tuple[Class, ...]:
 
 
 @functools.cache
-def every_module() -> dict[str, Any]:
-    found: Iterable[pkgutil.ModuleInfo] = pkgutil.walk_packages(headwater.__path__, "headwater.")
-    return {one.name: importlib.import_module(one.name) for one in found if not one.name.endswith(".__main__")}
-
-
-@functools.cache
 def _elsewhere(name: str) -> tuple[Any, ...]:
-    return tuple(vars(module)[name] for module in every_module().values() if name in vars(module))
+    return tuple(vars(module)[name] for module in all_modules().values() if name in vars(module))
