@@ -39,3 +39,9 @@ def only_declared(event: Mapping[str, Any], uri: str) -> dict[str, Any]:
         return {name: kept(one, f"{path}{name}.") for name, one in value.items() if declares(f"{path}{name}")}
 
     return dict(kept(event, ""))
+
+
+def document(uri: str) -> Mapping[str, Any]:
+    """The schema with this URI. Raises what reading it raises, such as SchemaNotFound."""
+    found: Mapping[str, Any] = _validator().compile(uri).schema.document
+    return found
