@@ -292,6 +292,14 @@ def test_a_revision_without_its_content_is_left_out_and_listed(tmp_path: Path) -
     assert (ran.outputs[-1]["status"], ran.outputs[-1]["missing"], ran.outputs[-1]["revisions"]) == ("incomplete", 1, 7)
 
 
+def test_a_dump_takes_the_place_of_an_earlier_one_of_its_date(tmp_path: Path) -> None:
+    small(page_events(), tmp_path, "--set", "file_bytes_max=1")
+    small(page_events()[1:], tmp_path)
+    assert [file.name for file in (tmp_path / "dumps" / WIKI / DATE).iterdir() if "index" not in file.name] == [
+        f"{WIKI}-{DATE}-p7p100.xml.bz2"
+    ]
+
+
 @pytest.mark.parametrize("wrong", [{"wiki_id": "../x"}, {"dump_date": "tomorrow"}, {"wiki_id": ""}])
 def test_what_can_be_no_name_of_a_file_is_an_invalid_input(wrong: Event, tmp_path: Path) -> None:
     ran = small(page_events(), tmp_path, "--no-validate", wanted={**request(WIKI), **wrong})

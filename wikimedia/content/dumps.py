@@ -138,9 +138,15 @@ class DumpWriter:
         self._header = dump_xml.header(site, wiki, settings.generator)
 
     def write(self, after: list[str] | None, of_page: int | None) -> Written:
-        """The next file, behind the key `after`, which is in the page `of_page` if a part of that is written."""
+        """The next file, behind the key `after`, which is in the page `of_page` if a part of that is written.
+
+        The first one takes the place of all files of an earlier dump of this date.
+        """
         settings, done = self._settings, Written()
         folder = settings.folder / self._wiki / self._date
+        if after is None:
+            for earlier in folder.glob(f"{self._wiki}-{self._date}-*.bz2"):
+                earlier.unlink()
         file = DumpFile(folder, self._header, dump_xml.FOOTER, settings.pages_per_stream, settings.stream_bytes_max)
         try:
             self._fill(file, done, after, of_page)
