@@ -212,12 +212,13 @@ class FlinkConfig:
 
     url: str | None = setting(
         None,
-        "The REST address of a Flink cluster, such as `http://flink:8081`; null: none.",
+        "The REST address of a Flink cluster, such as `http://flink:8081`; null: none, or a cluster for each job, as "
+        "on Kubernetes, which `headwater up` does not ask.",
         starts_with=("http://", "https://"),
     )
     jobs: tuple[str, ...] = setting(
         (),
-        "The jobs that run on this cluster. `headwater up` shows how they are doing there, and does not run them.",
+        "The jobs that run on Flink. `headwater up` does not run them, and shows how they are doing on this cluster.",
     )
     python: str | None = setting(
         None,

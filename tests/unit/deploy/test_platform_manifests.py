@@ -15,10 +15,12 @@ from deploying.projects import KAFKA, WITH_SECRETS, new_release
 from deploying.schemas import pods_of, require_valid
 from headwater.cli.main import main
 from headwater.cli.up.stopping import SECONDS_MAX
+from headwater.config import CONFIG_FILE, load_config
 from headwater.deploy.names import LABEL
 from headwater.deploy.platform_manifests import GRACE_SECONDS, STOP_SECONDS_MAX, platform_manifests
 from headwater.deploy.pods import CHECKSUM
 from headwater.deploy.written_yaml import yaml_documents
+from headwater.platform import build
 
 KAFKA_ENVIRONMENT = {"settings": KAFKA, "serving": {"replicas": 3, "replicas_max": 6}}
 EVERYTHING = {
@@ -225,3 +227,9 @@ def test_names_are_labels(manifests: list[dict[str, Any]]) -> None:
     for manifest in manifests:
         assert LABEL.fullmatch(manifest["metadata"]["name"])
         assert len(manifest["metadata"]["name"]) <= 63
+
+
+def test_the_platform_leaves_jobs_to_flink_without_asking_a_cluster(tmp_path: Path) -> None:
+    release = new_release(tmp_path, {"settings": {**KAFKA, "flink": {"jobs": ["page_edits"]}}})
+    (project := release.config.project_dir).joinpath(CONFIG_FILE).write_text(release.settings)
+    assert build(load_config(project, environment={})).on_flink == {"page_edits"}

@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 
 def jobs_on_flink(config: Config, names: Mapping[str, object]) -> frozenset[str]:
-    """The names of the jobs that run on Flink. `names`: those of all jobs of the project.
+    """The names of the jobs that run on Flink, on the cluster of `flink.url` or, if that is null, on clusters of their
+    own, which are not watched. `names`: those of all jobs of the project.
 
     Raises ConfigInvalid for one that there is not, and if the settings lack what such jobs need.
     """
@@ -34,8 +35,6 @@ def jobs_on_flink(config: Config, names: Mapping[str, object]) -> frozenset[str]
     for name in flink.jobs:
         if name not in names:
             raise ConfigInvalid(f"flink.jobs: the project has no job {name}.", hint=suggestion(name, names))
-    if flink.jobs and flink.url is None:
-        raise ConfigInvalid("flink.jobs names jobs, but flink.url no cluster.", hint="Set flink.url to its address.")
     if flink.jobs and not config.log.is_kafka:
         raise ConfigInvalid(
             f"flink.jobs names jobs, and Flink cannot read the log {config.log.url}.",

@@ -25,6 +25,8 @@ def settings(
 
 def test_the_jobs_that_the_setting_names_run_on_flink() -> None:
     assert jobs_on_flink(settings(jobs=("counts",)), NAMES) == {"counts"}
+    # As on Kubernetes, where each job has a cluster of its own.
+    assert jobs_on_flink(settings(jobs=("counts",), url=None), NAMES) == {"counts"}
     assert jobs_on_flink(settings(jobs=(), url=None, log="sqlite:///events.db"), NAMES) == frozenset()
 
 
@@ -32,7 +34,6 @@ def test_the_jobs_that_the_setting_names_run_on_flink() -> None:
     ("config", "message"),
     [
         (settings(jobs=("count",)), r"flink\.jobs: the project has no job count\. Did you mean \"counts\"\?"),
-        (settings(jobs=("counts",), url=None), r"flink\.jobs names jobs, but flink\.url no cluster"),
         (settings(jobs=("counts",), log="sqlite:///x.db"), "Flink cannot read the log sqlite:///x.db"),
     ],
 )
