@@ -23,6 +23,7 @@ from headwater.jobs.steps import Await, PerKey
 from headwater.log.kafka.settings import checked_options
 from headwater.processing.flink.asked import LOCAL, Asked
 from headwater.processing.flink.client_options import java_properties
+from headwater.processing.flink.environment import environment_of
 from headwater.processing.flink.execution import execution_options
 from headwater.processing.flink.keyed_operator import Keyed
 from headwater.processing.flink.loading import Loaded, Origin, load_job
@@ -102,9 +103,6 @@ def options_of(loaded: Loaded, asked: Asked) -> dict[str, str]:
         options["execution.state-recovery.path"] = asked.savepoint
     if asked.cluster == LOCAL:
         options["execution.target"] = "local"
-    elif asked.cluster is not None:
-        host, _, port = asked.cluster.rpartition(":")
-        options |= {"execution.target": "remote", "rest.address": host, "rest.port": port}
     return options | dict(asked.settings)
 
 
@@ -115,7 +113,7 @@ def build(loaded: Loaded, prepared: Prepared, asked: Asked) -> StreamExecutionEn
     configuration = Configuration()
     for name, value in options.items():
         configuration.set_string(name, value)
-    environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+    environment = environment_of(asked, configuration)
     tables = StreamTableEnvironment.create(environment)
     parallelism = int(options["parallelism.default"])
     reading = source_parallelism(parallelism, prepared.partitions)
