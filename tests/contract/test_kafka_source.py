@@ -71,6 +71,17 @@ class TestKafkaSource(SourceSuite):
         return put_into
 
     @pytest.fixture
+    def position(self, topic: ForeignTopic) -> Callable[[], Awaitable[str]]:
+        async def position() -> str:
+            consumer = Consumer({"bootstrap.servers": topic.server, "group.id": "unused"})
+            places = [KafkaPartition(topic.name, number) for number in range(PARTITIONS)]
+            ends = [consumer.get_watermark_offsets(place, timeout=30)[1] for place in places]
+            consumer.close()
+            return ", ".join(f"{topic.name}/{number}={end}" for number, end in enumerate(ends))
+
+        return position
+
+    @pytest.fixture
     def lose(self, topic: ForeignTopic) -> Callable[[], Awaitable[None]]:
         async def lose() -> None:
             topic.forget()

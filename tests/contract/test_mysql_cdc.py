@@ -117,6 +117,14 @@ class TestMysqlCdc(SourceSuite):
         return put
 
     @pytest.fixture
+    def position(self, database: MariaDatabase) -> Callable[[], Awaitable[str]]:
+        async def position() -> str:
+            ((text,),) = database.run("SELECT @@gtid_binlog_pos")
+            return str(text)
+
+        return position
+
+    @pytest.fixture
     def lose(self, database: MariaDatabase) -> Callable[[], Awaitable[None]]:
         async def lose() -> None:
             database.run("CREATE TABLE later (n int)")

@@ -99,6 +99,13 @@ class TestMemorySource(SourceSuite):
         return put
 
     @pytest.fixture
+    def position(self, place: MemoryPlace) -> Callable[[], Awaitable[str]]:
+        async def position() -> str:
+            return ",".join(f"{name}={len(changes)}" for name, changes in place.changes.items())
+
+        return position
+
+    @pytest.fixture
     def lose(self, place: MemoryPlace) -> Callable[[], Awaitable[None]]:
         async def lose() -> None:
             place.forgotten = {name: len(changes) for name, changes in place.changes.items()}

@@ -307,13 +307,15 @@ class SourceFeatures:
 
     `partitions`: it has several, which can be read independently of each other. `snapshot`: it starts with what exists
     and continues with the changes. `forgets`: the upstream retains events until they are confirmed, and may then delete
-    them. `seeks_time`: it can begin at a time (`SeeksTime`).
+    them. `seeks_time`: it can begin at a time (`SeeksTime`). `seeks_position`: what it can begin after in the words of
+    its upstream, such as "global transaction ids" (`SeeksPosition`); empty if it cannot.
     """
 
     partitions: bool = False
     snapshot: bool = False
     forgets: bool = False
     seeks_time: bool = False
+    seeks_position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +378,18 @@ class SeeksTime(Protocol):
 
     async def token_at(self, timestamp_ms: int) -> str:
         """The token to resume at the first event that is not older (epoch, UTC). Needs no `open`."""
+        ...
+
+
+@runtime_checkable
+class SeeksPosition(Protocol):
+    """A source that can begin after a position of its upstream; it declares `SourceFeatures.seeks_position`."""
+
+    async def token_of(self, position: str) -> str:
+        """The token to resume after this position, as people know it from the upstream. Needs no `open`.
+
+        Raises TokenInvalid for a text that is no position, and a retriable error if the upstream does not answer.
+        """
         ...
 
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import orjson
 
+from headwater.connectors.source_spec import ConfiguredSource
 from headwater.errors import ChangeRefused
 from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position
 from headwater.processing.failures.redriven import redrive_topic
-from headwater.processing.source_tokens import from_time
+from headwater.processing.source_tokens import from_position, from_time
 from headwater.times import utc_milliseconds
 
 CONTROL_GROUP = "headwater.control/"
@@ -31,10 +32,14 @@ APPLIED_GROUP = "headwater.control.applied/"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """To delete what the job keeps, and continue from a time (epoch milliseconds of receipt); None: the beginning."""
+    """To delete what the job keeps, and continue from a time (epoch milliseconds of receipt); None: the beginning.
+
+    `position`: of the upstream of a source, after which it is to continue instead.
+    """
 
     id: str
     to_ms: int | None = None
+    position: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +80,27 @@ class JobControl:
         if request.stopped != reason:
             await self._write(replace(request, stopped=reason))
 
-    async def move(self, to_ms: int | None, *, by: str) -> JobRequest:
-        """Have it begin again at a time; None: at the beginning. Raises LogUnavailable, ChangeRefused."""
+    async def move(self, to_ms: int | None, *, by: str, position: str | None = None) -> JobRequest:
+        """Have it begin again at a time; None: at the beginning, or after a position of the upstream of a source.
+
+        Raises LogUnavailable, ChangeRefused.
+        """
+        if position is not None:
+            require_position(self._input)
         if self._input is not None and to_ms is not None and not self._input.spec.features.seeks_time:
             raise ChangeRefused(
                 f"The connector {self._input.spec.name} cannot begin at a time.",
                 hint="A reset lets it begin at the beginning.",
             )
-        move = Move(secrets.token_hex(8), to_ms)
+        move = Move(secrets.token_hex(8), to_ms, position)
         return await self._write(replace(await self.read(), move=move, by=by, stopped=""))
 
     async def position(self, move: Move) -> Position:
         """Where the move leads. Raises LogUnavailable."""
         if self._input is not None:
             begins = Position() if move.to_ms is None else from_time(move.to_ms)
+            if move.position is not None:
+                begins = from_position(move.position)
         elif move.to_ms is None:
             begins = await self._log.first(self._topics)
         else:
@@ -119,7 +131,7 @@ class JobControl:
         await self._log.commit(self._applied, move.id)
 
     async def _write(self, request: JobRequest) -> JobRequest:
-        await self._log.commit(self._group, orjson.dumps(asdict(request)).decode())
+        await self._log.commit(self._group, _encoded(request))
         return request
 
 
@@ -130,7 +142,7 @@ async def carry_request(source: Log, target: Log, group: str) -> None:
     """
     request = replace(await _read(source, group), stopped="")
     if request.paused or request.move is not None:
-        await target.commit(CONTROL_GROUP + group, orjson.dumps(asdict(request)).decode())
+        await target.commit(CONTROL_GROUP + group, _encoded(request))
 
 
 async def _read(log: Log, group: str) -> JobRequest:
@@ -138,6 +150,14 @@ async def _read(log: Log, group: str) -> JobRequest:
     if found.move is not None and await log.committed(APPLIED_GROUP + group) == found.move.id:
         return replace(found, move=None)
     return found
+
+
+def _encoded(request: JobRequest) -> str:
+    written = asdict(request)
+    if request.move is not None and request.move.position is None:
+        # Earlier versions, which may run the job, do not know it.
+        del written["move"]["position"]
+    return orjson.dumps(written).decode()
 
 
 def _decoded(text: str | None) -> JobRequest:
@@ -153,8 +173,21 @@ def _decoded(text: str | None) -> JobRequest:
     )
 
 
-def in_words(to_ms: int | None) -> str:
+def require_position(source: ConfiguredSource | None) -> None:
+    """Raise ChangeRefused unless the job reads a source that can begin after a position of its upstream."""
+    if source is None:
+        raise ChangeRefused("The job reads streams.", hint="Rewind it to a time.")
+    if not source.spec.features.seeks_position:
+        raise ChangeRefused(
+            f"The connector {source.spec.name} cannot begin after a position.",
+            hint="A reset lets it begin at the beginning.",
+        )
+
+
+def in_words(to_ms: int | None, position: str | None = None) -> str:
     """Where a move begins. None: where the job would begin without a position; 0: with the oldest that there is."""
+    if position is not None:
+        return f"what follows {position}"
     return utc_milliseconds(to_ms) if to_ms else "the beginning"
 
 

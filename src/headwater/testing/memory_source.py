@@ -35,7 +35,13 @@ class MemorySource:
     """
 
     def __init__(self, place: MemoryPlace) -> None:
-        self.features = SourceFeatures(partitions=len(place.changes) > 1, snapshot=True, forgets=True, seeks_time=True)
+        self.features = SourceFeatures(
+            partitions=len(place.changes) > 1,
+            snapshot=True,
+            forgets=True,
+            seeks_time=True,
+            seeks_position="numbers of events, such as `a=3,b=2`",
+        )
         self._place = place
         self._at: Places | None = None
 
@@ -79,6 +85,13 @@ class MemorySource:
         number = max(0, timestamp_ms - TIMESTAMP_MS)
         ends = {name: min(len(changes), max(number, place.forgotten[name])) for name, changes in place.changes.items()}
         return json.dumps({name: (0, end) for name, end in ends.items()})
+
+    async def token_of(self, position: str) -> str:
+        try:
+            numbers = {name: int(number) for name, number in (part.split("=") for part in position.split(","))}
+        except ValueError:
+            raise TokenInvalid(f"{position!r} is no position of this source.") from None
+        return json.dumps({name: (0, number) for name, number in numbers.items()})
 
     async def upstream_lag(self) -> int | None:
         return sum(len(self._place.changes[name]) - read for name, (_, read) in self._opened().items())

@@ -82,6 +82,7 @@ def _of_source(spec: SourceSpec) -> list[str]:
     said += ["it begins with what exists and continues with changes"] if features.snapshot else []
     said += ["the upstream may delete what was confirmed"] if features.forgets else []
     said += ["it can begin at a time (`headwater sources rewind`)"] if features.seeks_time else []
+    said += [f"it can begin after {features.seeks_position}, as well"] if features.seeks_position else []
     return said
 
 

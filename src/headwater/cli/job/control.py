@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote
@@ -29,6 +30,14 @@ server_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do it; without this, only its consequences are printed.")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job is to begin again: at a time, after a position of its upstream, or else at the beginning."""
+
+    to_ms: int | None = None
+    position: str | None = None
+
+
 def control(
     project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None = None
 ) -> None:
@@ -36,46 +45,54 @@ def control(
 
     Raises JobInvalid, LogInUse, LogUnavailable, and what the platform refuses.
     """
-    _have_done(project, name, verb, server=server, headers=headers_with(key_file), to_ms=to_ms)
+    _have_done(project, name, verb, server=server, headers=headers_with(key_file), where=Place(to_ms))
 
 
 def _have_done(
-    project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], to_ms: int | None
+    project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], where: Place
 ) -> None:
     if server is not None:
-        change(server, _path(name), _body(verb, to_ms), headers)
+        change(server, _path(name), _body(verb, where), headers)
         return
     config, job = _found(project, name)
-    asyncio.run(_leave(config, job, verb, to_ms))
+    asyncio.run(_leave(config, job, verb, where))
     if not config.log.is_kafka:
         say("No platform runs: this is done when one starts.")
 
 
 def _show_consequences(
-    project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], to_ms: int | None
+    project: Path, name: str, verb: str, *, server: str | None, headers: Mapping[str, str], where: Place
 ) -> None:
     """Print what the verb deletes, and what it leaves."""
     from headwater.processing.control import consequences, in_words
 
     if server is not None:
-        found = change(server, _path(name), _body(verb, to_ms), headers, dry_run=True)["consequences"]
+        found = change(server, _path(name), _body(verb, where), headers, dry_run=True)["consequences"]
     else:
         job = _found(project, name)[1]
+        to_ms = where.to_ms
         left_out = 0 if to_ms is None or job.input is not None else _left_out(project, name, to_ms)
-        found = consequences(job, begins_at=in_words(to_ms), left_out=left_out)
+        found = consequences(job, begins_at=in_words(to_ms, where.position), left_out=left_out)
     for sentence in found:
         click.echo(f"- {sentence}")
 
 
 def move(
-    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None, yes: bool
+    project: Path,
+    name: str,
+    verb: str,
+    *,
+    server: str | None,
+    key_file: TextIO | None,
+    where: Place,
+    yes: bool,
 ) -> None:
     """Print the consequences of a reset or a rewind, and have it done if the user agreed with --yes."""
     headers = headers_with(key_file)
-    _show_consequences(project, name, verb, server=server, headers=headers, to_ms=to_ms)
+    _show_consequences(project, name, verb, server=server, headers=headers, where=where)
     if not yes:
         raise ConfigInvalid("Nothing was changed.", hint="Add --yes to do it.")
-    _have_done(project, name, verb, server=server, headers=headers, to_ms=to_ms)
+    _have_done(project, name, verb, server=server, headers=headers, where=where)
 
 
 def time_of(text: str) -> int:
@@ -92,9 +109,12 @@ def _path(name: str) -> str:
     return f"/v1/jobs/{quote(name, safe='')}"
 
 
-def _body(verb: str, to_ms: int | None) -> dict[str, Any]:
+def _body(verb: str, where: Place) -> dict[str, Any]:
     from headwater.times import utc_milliseconds
 
+    if where.position is not None:
+        return {"do": verb, "position": where.position}
+    to_ms = where.to_ms
     return {"do": verb} if to_ms is None else {"do": verb, "to": utc_milliseconds(to_ms)}
 
 
@@ -130,7 +150,7 @@ async def _asked(config: Config, job: Job, topics: list[str], to_ms: int) -> int
         await log.close()
 
 
-async def _leave(config: Config, job: Job, verb: str, to_ms: int | None) -> None:
+async def _leave(config: Config, job: Job, verb: str, where: Place) -> None:
     """Leave the request in the log, where a platform that runs the job finds it."""
     from headwater.log.open import log_of
     from headwater.log.sqlite.owner import LogOwner, server_address
@@ -150,15 +170,15 @@ async def _leave(config: Config, job: Job, verb: str, to_ms: int | None) -> None
     log = log_of(config)
     try:
         await log.open()
-        await _carry_out(JobControl(log, job, ()), verb, to_ms)
+        await _carry_out(JobControl(log, job, ()), verb, where)
     finally:
         await log.close()
         if owner is not None:
             owner.release()
 
 
-async def _carry_out(asked: JobControl, verb: str, to_ms: int | None) -> None:
+async def _carry_out(asked: JobControl, verb: str, where: Place) -> None:
     if verb in ("pause", "resume"):
         await asked.pause(paused=verb == "pause", by=BY)
     else:
-        await asked.move(to_ms, by=BY)
+        await asked.move(where.to_ms, by=BY, position=where.position)

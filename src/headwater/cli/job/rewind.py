@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from headwater.cli.console import say
-from headwater.cli.job.control import move, server_option, time_of, yes_option
+from headwater.cli.job.control import Place, move, server_option, time_of, yes_option
 from headwater.cli.options import key_option
 from headwater.cli.plan import project_option
 
@@ -28,5 +28,5 @@ def command(*, name: str, to: str, project: Path, server: str | None, key_file: 
 
     Without --yes only the consequences are printed, and the exit code is 2.
     """
-    move(project, name, "rewind", server=server, key_file=key_file, to_ms=time_of(to), yes=yes)
+    move(project, name, "rewind", server=server, key_file=key_file, where=Place(time_of(to)), yes=yes)
     say(f"The job {name} is to begin again at {to}.")

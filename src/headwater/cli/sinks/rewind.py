@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from headwater.cli.console import say
-from headwater.cli.job.control import move, server_option, time_of, yes_option
+from headwater.cli.job.control import Place, move, server_option, time_of, yes_option
 from headwater.cli.options import RenamedOption, key_option
 from headwater.cli.plan import project_option
 from headwater.cli.sinks.named import job_name
@@ -38,5 +38,5 @@ def command(
     """
     verb, to_ms = ("reset", None) if since is None else ("rewind", time_of(since))
     job = job_name(project, name, server=server)
-    move(project, job, verb, server=server, key_file=key_file, to_ms=to_ms, yes=yes)
+    move(project, job, verb, server=server, key_file=key_file, where=Place(to_ms), yes=yes)
     say(f"The sink {name} is to begin again at {since or 'the beginning'}.")

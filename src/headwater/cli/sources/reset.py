@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from headwater.cli.console import say
-from headwater.cli.job.control import move, server_option, yes_option
+from headwater.cli.job.control import Place, move, server_option, yes_option
 from headwater.cli.options import key_option
 from headwater.cli.plan import project_option
 from headwater.cli.sources.named import job_of_source
@@ -30,5 +30,5 @@ def command(*, name: str, project: Path, server: str | None, key_file: TextIO | 
 
     Without --yes only the consequences are printed, and the exit code is 2.
     """
-    move(project, job_of_source(project, name), "reset", server=server, key_file=key_file, to_ms=None, yes=yes)
+    move(project, job_of_source(project, name), "reset", server=server, key_file=key_file, where=Place(None), yes=yes)
     say(f"The source {name} is to begin again.")

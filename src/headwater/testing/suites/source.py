@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from headwater.connectors.contract import Delivery, KnowsLag, Phase, Probes, SeeksTime, Source, Withholds
+from headwater.connectors.contract import Delivery, KnowsLag, Phase, Probes, SeeksPosition, SeeksTime, Source, Withholds
 from headwater.errors import HeadwaterError, PositionLost, TokenInvalid
 from headwater.testing.suites.contract_suite import ContractSuite
 
@@ -61,13 +61,46 @@ def numbers_of(found: Sequence[tuple[Delivery, str]]) -> list[int]:
     return [delivery.value["number"] for delivery, _ in found]
 
 
-class SourceSuite(ContractSuite):
+class _Seeking(ContractSuite):
+    """Where a source begins, other than after one of its tokens."""
+
+    @pytest.fixture
+    def position(self) -> Callable[[], Awaitable[str]] | None:
+        """What people call the position that the system has now; None if the source cannot begin after one."""
+        return None
+
+    async def numbers(self, source: Source, token: str | None, *, deliveries_max: int = 1000) -> list[int]:
+        """What a source delivers from a token on."""
+        await source.open(token)
+        found = await read_all(source, deliveries_max=deliveries_max)
+        await source.close()
+        return numbers_of(found)
+
+    async def test_it_begins_after_a_position_of_its_upstream_if_it_declares_so(
+        self, source: Source, put: Put, position: Callable[[], Awaitable[str]] | None
+    ) -> None:
+        if position is None:
+            assert not source.features.seeks_position
+            assert not isinstance(source, SeeksPosition)
+            return
+        assert source.features.seeks_position
+        assert isinstance(source, SeeksPosition)
+        await put(*map(event, range(3)))
+        before = await position()
+        await put(*map(event, range(3, 5)))
+        assert await self.numbers(source, await source.token_of(before)) == [3, 4]
+        for wrong in ("", "no position", "1", "a=b"):
+            with pytest.raises(TokenInvalid):
+                await source.token_of(wrong)
+
+
+class SourceSuite(_Seeking):
     """Subclass it; see the module. `resumed_max`: how many tokens are resumed from, where opening takes long.
 
     `patience_seconds`: how long it takes at most until a source has what its system has, if they are far apart.
     """
 
-    contracts = (Source, SeeksTime, KnowsLag, Probes, Withholds)
+    contracts = (Source, SeeksTime, SeeksPosition, KnowsLag, Probes, Withholds)
     resumed_max = 20
     patience_seconds = 0.0
 
@@ -89,13 +122,6 @@ class SourceSuite(ContractSuite):
     def put_into(self) -> PutInto | None:
         """None if the system has no partitions."""
         return None
-
-    async def numbers(self, source: Source, token: str | None, *, deliveries_max: int = 1000) -> list[int]:
-        """What a source delivers from a token on."""
-        await source.open(token)
-        found = await read_all(source, deliveries_max=deliveries_max)
-        await source.close()
-        return numbers_of(found)
 
     def test_the_suite_is_run_on_what_it_names(self, source: Source) -> None:
         self.check_implementation(source)

@@ -13,7 +13,14 @@ from headwater.errors import ChangeRefused, JobUnknown
 from headwater.event import json_bytes
 from headwater.log.contract import Position
 from headwater.platform import Platform
-from headwater.processing.control import JobControl, JobRequest, consequences, in_words, require_here
+from headwater.processing.control import (
+    JobControl,
+    JobRequest,
+    consequences,
+    in_words,
+    require_here,
+    require_position,
+)
 from headwater.processing.hosting.contract import JobHost
 from headwater.times import time_ms
 from headwater.web.http.headers import is_on
@@ -22,6 +29,7 @@ from headwater.web.http.route import Route
 from headwater.web.jobs.views import job_views
 from headwater.web.sight import address_of, seen
 
+POSITION_CHARS_MAX = 2_000
 Verb = Literal["pause", "resume", "reset", "rewind"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
@@ -50,27 +58,34 @@ class JobsApi:
         return _json({"jobs": [view for view in views if not names or view["name"] in names]}, 200)
 
     async def change(self, request: Request) -> Response:
-        """`{"do": "pause" | "resume" | "reset" | "rewind", "to": time}`; `dry_run=true`: report the consequences."""
+        """`{"do": "pause" | "resume" | "reset" | "rewind", "to": time}`, or a `position` to rewind to.
+
+        `dry_run=true`: report the consequences.
+        """
         actor = self._platform.keys.check(request.headers.get("authorization"), "streams:write", address_of(request))
         host = self._found(request.path_params["name"])
         written = await json_body(request)
-        verb, to_ms = _asked(written)
+        verb, to_ms, position = _asked(written)
         require_here(host.job.name, self._platform.on_flink)
         dry = is_on(request.query_params.getlist("dry_run"))
         moves = verb in ("reset", "rewind")
         control = host.control
         assert control is not None
+        if position is not None:
+            require_position(host.job.input)
         left_out = 0
-        if to_ms is not None and host.job.input is None and (position := host.report().position) is not None:
-            left_out = await control.left_out(to_ms, Position.parse(position))
+        if to_ms is not None and host.job.input is None and (read := host.report().position) is not None:
+            left_out = await control.left_out(to_ms, Position.parse(read))
         answer: dict[str, Any] = {
             "job": host.job.name,
             "do": verb,
-            "consequences": consequences(host.job, begins_at=in_words(to_ms), left_out=left_out) if moves else [],
+            "consequences": consequences(host.job, begins_at=in_words(to_ms, position), left_out=left_out)
+            if moves
+            else [],
         }
         if dry:
             return _json({"dry_run": True, **answer}, 200)
-        await _carry_out(control, verb, to_ms, actor)
+        await _carry_out(control, verb, to_ms, position, actor)
         host.look()
         return _json(answer, 202)
 
@@ -81,27 +96,37 @@ class JobsApi:
         return host
 
 
-async def _carry_out(control: JobControl, verb: Verb, to_ms: int | None, actor: str) -> JobRequest:
+async def _carry_out(
+    control: JobControl, verb: Verb, to_ms: int | None, position: str | None, actor: str
+) -> JobRequest:
     if verb in ("pause", "resume"):
         return await control.pause(paused=verb == "pause", by=actor)
-    return await control.move(to_ms, by=actor)
+    return await control.move(to_ms, by=actor, position=position)
 
 
-def _asked(written: dict[str, Any]) -> tuple[Verb, int | None]:
-    """The verb, and the time to rewind to. Raises ChangeRefused."""
-    if unknown := sorted(set(written) - {"do", "to"}):
+def _asked(written: dict[str, Any]) -> tuple[Verb, int | None, str | None]:
+    """The verb, and the time to rewind to, or the position of an upstream. Raises ChangeRefused."""
+    if unknown := sorted(set(written) - {"do", "to", "position"}):
         raise ChangeRefused(f"The body has no key {unknown[0]!r}.", hint='It is {"do": "pause"}, for example.')
-    verb, to = written.get("do"), written.get("to")
+    verb, to, position = written.get("do"), written.get("to"), written.get("position")
     if verb not in VERBS:
         raise ChangeRefused(f"`do` must be one of {', '.join(VERBS)}, not {verb!r:.40}.")
     if verb != "rewind":
         if to is not None:
             raise ChangeRefused(f"`to` is for a rewind, not for {verb!r}.")
-        return cast("Verb", verb), None
+        if position is not None:
+            raise ChangeRefused(f"`position` is for a rewind, not for {verb!r}.")
+        return cast("Verb", verb), None, None
+    if position is not None:
+        if not isinstance(position, str) or not 0 < len(position) <= POSITION_CHARS_MAX:
+            raise ChangeRefused(f"`position` must be a text of 1 to {POSITION_CHARS_MAX:,} characters.")
+        if to is not None:
+            raise ChangeRefused("A rewind is to a time or to a position, not to both.", hint="Leave one of them out.")
+        return "rewind", None, position
     found = time_ms(to) if isinstance(to, str) else None
     if found is None:
         raise ChangeRefused("`to` must be the time to rewind to.", hint="Such as 2026-01-31T12:00:00Z.")
-    return "rewind", found
+    return "rewind", found, None
 
 
 def _json(value: dict[str, Any], status: int) -> Response:

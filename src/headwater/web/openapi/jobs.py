@@ -169,6 +169,12 @@ def _change() -> Node:
     body = {
         "do": _verb(),
         "to": moment("For `rewind`: the time of receipt from which on the job processes everything again."),
+        "position": text(
+            "For `rewind` of a source, instead of `to`: the position of its upstream after which it continues, if its"
+            " connector can begin there.",
+            minLength=1,
+            maxLength=2_000,
+        ),
     }
     described = operation(
         "changeJob",
@@ -191,7 +197,7 @@ def _change() -> Node:
             path("name", "The name of the job."),
             query("dry_run", "Report the consequences, and change nothing.", boolean()),
         ],
-        requestBody={"required": True, "content": content({JSON: record(body, optional=("to",))})},
+        requestBody={"required": True, "content": content({JSON: record(body, optional=("to", "position"))})},
     )
     return needing_key(described, "streams:write")
 

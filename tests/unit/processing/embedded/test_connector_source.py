@@ -27,7 +27,7 @@ from headwater.processing.embedded.runner import connector_runner_on
 from headwater.processing.embedded.settings import RunnerSettings
 from headwater.processing.failures.redrive import Order, Redriver
 from headwater.processing.failures.stored import stored_errors
-from headwater.processing.source_tokens import TIME_ENTRY, from_time
+from headwater.processing.source_tokens import TIME_ENTRY, from_position, from_time
 from headwater.processing.status import RunnerStatus
 from headwater.processing.stores.contract import LogStore
 from headwater.streams.registry import StreamRegistry
@@ -364,6 +364,23 @@ async def test_a_source_begins_again_at_a_time_if_its_connector_can() -> None:
     await runner.reposition(Position())
     await runner.run(drain=True)
     assert len(await stored(log)) == 8
+
+
+async def test_a_source_begins_again_after_a_position_if_its_connector_can() -> None:
+    class Placed(ListSource):
+        async def token_of(self, position: str) -> str:
+            return position.removeprefix("place ")
+
+    log = await opened_log()
+    runner = connector_runner_on(log, job(), gate(), Placed([event(1), event(2), event(3)]), settings=SETTINGS)
+    await runner.run(drain=True)
+    await runner.reposition(from_position("place 2"))
+    await runner.run(drain=True)
+    assert [one["number"] for one in await stored(log)] == [1, 2, 3, 3]
+    other = connector_runner_on(log, job(), gate(), ListSource([event(1)]), settings=SETTINGS)
+    await other.reposition(from_position("place 2"))
+    with pytest.raises(JobStopped, match="cannot begin after a position"):
+        await other.run(drain=True)
 
 
 class EarlySource(ConnectorSource):

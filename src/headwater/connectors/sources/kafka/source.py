@@ -8,6 +8,7 @@ their start. What a thread takes from the consumer waits here until it is read; 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,7 +20,7 @@ from headwater.connectors.source_spec import SourceContext
 from headwater.connectors.sources.kafka.feed import Feed, Taken, name_of
 from headwater.connectors.sources.kafka.options import PARTITIONS_MAX, KafkaSourceOptions
 from headwater.connectors.sources.kafka.upstream import EARLIEST, LATEST, Described, Upstream
-from headwater.errors import PositionLost, SourceRefused, SourceUnavailable
+from headwater.errors import PositionLost, SourceRefused, SourceUnavailable, TokenInvalid
 from headwater.futures import retrieve
 from headwater.log.contract import Position, TopicPartition
 from headwater.log.token_marks import marked, marks_in
@@ -33,12 +34,15 @@ WATCH_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
 
 Offsets = Mapping[TopicPartition, int]
+_OFFSET = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,6})=([0-9]{1,19})")
 
 
 class KafkaSource:
     """Reads the topics that `options` name. One task uses it, and another may ask for the lag."""
 
-    features = SourceFeatures(partitions=True, seeks_time=True)
+    features = SourceFeatures(
+        partitions=True, seeks_time=True, seeks_position="next offsets, such as `orders/0=1234,orders/1=99`"
+    )
 
     def __init__(self, options: KafkaSourceOptions, context: SourceContext) -> None:
         self._options = options
@@ -127,6 +131,10 @@ class KafkaSource:
     async def token_at(self, timestamp_ms: int) -> str:
         """Raises SourceUnavailable, SourceRefused."""
         return await asyncio.to_thread(self._token_at, timestamp_ms)
+
+    async def token_of(self, position: str) -> str:
+        """Partitions that it does not name begin at their start. Raises SourceUnavailable, SourceRefused."""
+        return await asyncio.to_thread(self._token_of, _offsets_in(position))
 
     async def upstream_lag(self) -> int | None:
         """How many offsets the partitions reach beyond what was delivered, those of transactions included."""
@@ -247,6 +255,26 @@ class KafkaSource:
         described = self._upstream.checked({}, {})
         position = self._upstream.offsets_at(_places_of(described), timestamp_ms)
         return marked(Position(position).token(), {name: one.mark for name, one in described.items()})
+
+    def _token_of(self, offsets: Mapping[TopicPartition, int]) -> str:
+        described = self._upstream.checked({}, {})
+        places = _places_of(described)
+        if unknown := sorted(f"{topic}/{number}" for topic, number in offsets.keys() - set(places)):
+            raise TokenInvalid(f"The topics have no partition {', '.join(unknown[:5])}.")
+        return marked(Position(offsets).token(), {name: one.mark for name, one in described.items()})
+
+
+def _offsets_in(position: str) -> dict[TopicPartition, int]:
+    """The offsets of `orders/0=1234,orders/1=99`. Raises TokenInvalid."""
+    found = {}
+    for part in position.split(","):
+        matched = _OFFSET.fullmatch(part.strip())
+        if matched is None:
+            raise TokenInvalid(
+                f"{part.strip()!r:.100} is no offset.", hint="Such as `orders/0=1234`: TOPIC/PARTITION=OFFSET."
+            )
+        found[matched[1], int(matched[2])] = int(matched[3])
+    return found
 
 
 def _places_of(described: Mapping[str, Described]) -> list[TopicPartition]:

@@ -18,9 +18,10 @@ from headwater.connectors.sources.mysql_cdc.binlog import Changes, Following, Lo
 from headwater.connectors.sources.mysql_cdc.options import MysqlCdcOptions, server_id_of, tables_of
 from headwater.connectors.sources.mysql_cdc.server import Address, Table
 from headwater.connectors.sources.mysql_cdc.snapshot import CHANGED_MAX, Snapshot
-from headwater.connectors.sources.mysql_cdc.token import Place, read_gtids
+from headwater.connectors.sources.mysql_cdc.token import Place, gtids_text, read_gtids
+from headwater.errors import TokenInvalid
 
-FEATURES = SourceFeatures(snapshot=True)
+FEATURES = SourceFeatures(snapshot=True, seeks_position="global transaction ids, such as `0-1-1234`")
 # How often it is checked that the tables are still there.
 CHECK_SECONDS = 60.0
 
@@ -49,6 +50,15 @@ class MysqlCdc(RowChangeSource[Place]):
             ]
         finally:
             await self._close_connections()
+
+    async def token_of(self, position: str) -> str:
+        try:
+            gtids = read_gtids(position)
+        except ValueError as error:
+            raise TokenInvalid(f"{error}.", hint="Such as `0-1-1234`: the server shows `@@gtid_binlog_pos`.") from None
+        if not gtids:
+            raise TokenInvalid("A position is a set of global transaction ids.", hint="Such as `0-1-1234`.")
+        return Place(gtids_text(gtids)).token()
 
     def _parse(self, token: str) -> Place:
         return Place.parse(token)

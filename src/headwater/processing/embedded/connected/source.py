@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from headwater.connectors.contract import KnowsLag, SeeksTime, Source, Withholds
+from headwater.connectors.contract import KnowsLag, SeeksPosition, SeeksTime, Source, Withholds
 from headwater.connectors.secrets import Secrets
 from headwater.errors import HeadwaterError, JobStopped, PositionLost, SourceRefused, TokenInvalid
 from headwater.futures import retrieve
@@ -21,7 +21,7 @@ from headwater.jobs.job import Job
 from headwater.log.contract import Log, Position, StoredRecord, TopicPartition
 from headwater.processing.embedded.connected.deliveries import Deliveries, input_topic
 from headwater.processing.embedded.log_source import LogSource
-from headwater.processing.source_tokens import TIME_ENTRY, TOKEN_ENTRY
+from headwater.processing.source_tokens import POSITION_ENTRY, TIME_ENTRY, TOKEN_ENTRY, is_foreign
 from headwater.processing.status import RunnerStatus
 
 # How often the upstream's position is committed while no events come.
@@ -197,7 +197,7 @@ class ConnectorSource:
     def _parsed(self, token: str | None) -> tuple[Position, dict[TopicPartition, int]]:
         """Where the connector is, and the offsets of the log. Raises TokenInvalid."""
         offsets = Position.parse(token).offsets if token else {}
-        own = {part: at for part, at in offsets.items() if part[0].startswith((TOKEN_ENTRY, TIME_ENTRY))}
+        own = {part: at for part, at in offsets.items() if is_foreign(part[0])}
         return Position(own), {part: at for part, at in offsets.items() if part not in own}
 
     async def _start_of(self, own: Position) -> tuple[int, str | None]:
@@ -207,6 +207,11 @@ class ConnectorSource:
                 if not isinstance(self._connector, SeeksTime):
                     raise TokenInvalid(f"The connector {self._kind} cannot begin at a time.")
                 return 0, await self._secrets.kept_by(self._connector.token_at(at))
+            if entry.startswith(POSITION_ENTRY):
+                if not isinstance(self._connector, SeeksPosition):
+                    raise TokenInvalid(f"The connector {self._kind} cannot begin after a position.")
+                position = entry.removeprefix(POSITION_ENTRY)
+                return 0, await self._secrets.kept_by(self._connector.token_of(position))
             kind, _, text = entry.removeprefix(TOKEN_ENTRY).partition("/")
             if kind != self._kind:
                 raise TokenInvalid(f"Its position is one of the connector {kind}, and it is read by {self._kind} now.")
