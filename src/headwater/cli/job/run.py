@@ -1,20 +1,23 @@
-"""`headwater job run`: runs one job of a project over files of events, without a server and without a log."""
+"""`headwater job run`: runs one job of a project over files of events, without a server, or on Apache Flink."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headwater.cli.console import called_as, print_json, report_error, say
+from headwater.cli.job.on_flink import FlinkRequest, check_together, run_on_flink
 from headwater.cli.plan import project_option
 from headwater.errors import ConfigInvalid
 from headwater.times import time_ms
 
 if TYPE_CHECKING:
-    from headwater.cli.job.history import Outcome
+    from headwater.cli.job.history import History, Outcome
+    from headwater.cli.job.targets import Request
     from headwater.jobs.job import HistoryOrder, Job
+    from headwater.processing.batch.run import HistorySettings
 
 STOPPED = 130
 FOREIGN_LISTED_MAX = 5
@@ -22,12 +25,14 @@ REFUSALS_SHOWN_MAX = 5
 
 
 @click.command(
-    short_help="Run one job over files, without a server.",
+    short_help="Run one job over files, without a server, or on Flink.",
     epilog="""\b
 Examples:
   headwater job run page_edits --from edits.jsonl.gz --to out.jsonl --errors errors.jsonl
   headwater job run page_edits --from 'day/*.jsonl.gz' --to page_edits.v1=out.jsonl.gz
-  zcat edits.jsonl.gz | headwater job run page_edits --from - --to -""",
+  zcat edits.jsonl.gz | headwater job run page_edits --from - --to -
+  headwater job run page_edits --on flink
+  headwater job run page_edits --on flink://flink:8081 --parallelism 4""",
 )
 @click.argument("name")
 @project_option
@@ -35,7 +40,6 @@ Examples:
     "--from",
     "sources",
     multiple=True,
-    required=True,
     metavar="SRC",
     help="File of events (JSON lines, also gzipped, Parquet, or an XML dump of a wiki), directory, pattern in quotes, "
     "`-`, or `log`, the project's log; may be repeated. STREAM=SRC takes all its events as those of a stream that the "
@@ -45,10 +49,39 @@ Examples:
     "--to",
     "targets",
     multiple=True,
-    required=True,
     metavar="DST",
     help="File for the job's events, by its extension gzipped or Parquet, `-`, or `log`, the project's log. "
     "STREAM=DST, repeated, divides them by stream.",
+)
+@click.option(
+    "--on",
+    "engine",
+    metavar="ENGINE",
+    help="Run the job on the project's streams in Apache Flink instead of over files: `flink`, in a process of this "
+    "command, or `flink://HOST:PORT`, a cluster.",
+)
+@click.option(
+    "--parallelism", type=click.IntRange(1, 128), help="On Flink: in how many parts.  [default: flink.parallelism]"
+)
+@click.option(
+    "--guarantee",
+    type=click.Choice(["at-least-once", "exactly-once"]),
+    help="On Flink: how results are written.  [default: flink.guarantee]",
+)
+@click.option(
+    "--python",
+    "mode",
+    type=click.Choice(["process", "thread"]),
+    help="On Flink: where Python runs.  [default: flink.mode]",
+)
+@click.option(
+    "--never-idle", is_flag=True, help='On Flink: let timers fire by events alone, as a job with idle="never" does.'
+)
+@click.option(
+    "--until-end", is_flag=True, help="On Flink: end with what is in the streams now, and emit all windows then."
+)
+@click.option(
+    "--from-savepoint", "savepoint", metavar="PATH", help="On Flink: the savepoint or checkpoint to start from."
 )
 @click.option("--errors", type=click.Path(path_type=Path), help="File for error events.  [default: count them]")
 @click.option("--late", type=click.Path(path_type=Path), help="File for late events.  [default: count them]")
@@ -91,10 +124,14 @@ Examples:
 )
 @click.option("--fail-on-errors", is_flag=True, help="Exit with 1 if there are error events.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     *,
     name: str,
     project: Path,
+    engine: str | None,
     sources: tuple[str, ...],
     targets: tuple[str, ...],
     errors: Path | None,
@@ -112,8 +149,9 @@ def command(
     hand_over: bool,
     fail_on_errors: bool,
     as_json: bool,
+    **on_flink: Any,
 ) -> None:
-    """Run the job NAME over the events in files, and write its results to files.
+    """Run the job NAME over the events in files, and write its results to files; or, with --on, on Apache Flink.
 
     The job runs as it does in a server, on input that ends: steps, state, timers, ids and error events are the same,
     and at the end all windows are emitted. Events are validated, repeats of a meta.id within a day are left out, and
@@ -123,8 +161,13 @@ def command(
     Result files are there only when they are whole. An interrupted run resumes when the same command is run again; if
     its input or the job's code has changed, it starts again from the beginning. The exit code is 0 when the input was
     processed to its end.
+
+    With --on flink the job reads and writes the project's streams, in Kafka, until Ctrl + C; with --on
+    flink://HOST:PORT a cluster is given the job, and the command ends.
     """
-    from headwater.cli.job.history import History
+    check_together(context, engine)
+    if engine is not None:
+        raise SystemExit(run_on_flink(project, FlinkRequest(name, engine, **on_flink)))
     from headwater.cli.job.targets import Request
     from headwater.processing.batch.admission import AdmissionRules
     from headwater.processing.batch.inputs import LOG
@@ -136,29 +179,44 @@ def command(
         since_ms=_time(since, "since"),
         until_ms=_time(until, "until"),
     )
-    history = History(
+    history = _history(
         project,
         Request(name, sources, targets, errors, late, state, settings, restart, tables),
         HistorySettings(order=order, rules=rules, events_per_second=rate, hands_over=hand_over),
     )
-    if history.was_handed_over:
-        history.clear()
-        say(f"This command has handed over the job {name} before: the server continues it. Nothing was left to do.")
+    if history is None:
         return
-    try:
-        outcome = history.run()
-    except KeyboardInterrupt:
-        say("Stopped. Run the same command to resume.")
-        raise click.exceptions.Exit(STOPPED) from None
+    outcome = _run(history)
     if as_json:
         print_json(outcome.as_json())
     else:
-        _show(history.job, outcome)
-        if outcome.summary.errors:
-            _show_errors(history.job, errors, in_log=LOG[0] in targets)
+        _show(history.job, outcome, errors, in_log=LOG[0] in targets)
     for damage in outcome.damage:
         report_error(damage)
     raise SystemExit(1 if outcome.damage or (fail_on_errors and outcome.summary.errors) else 0)
+
+
+def _history(project: Path, request: Request, settings: HistorySettings) -> History | None:
+    """The run; None if it has handed its job over before."""
+    from headwater.cli.job.history import History
+
+    history = History(project, request, settings)
+    if history.was_handed_over:
+        history.clear()
+        say(
+            f"This command has handed over the job {request.name} before: the server continues it. Nothing was left to"
+            " do."
+        )
+        return None
+    return history
+
+
+def _run(history: History) -> Outcome:
+    try:
+        return history.run()
+    except KeyboardInterrupt:
+        say("Stopped. Run the same command to resume.")
+        raise click.exceptions.Exit(STOPPED) from None
 
 
 def _time(text: str | None, option: str) -> int | None:
@@ -180,8 +238,8 @@ def _show_errors(job: Job, file: Path | None, *, in_log: bool) -> None:
         say("The error events were only counted: `--errors FILE` writes them.")
 
 
-def _show(job: Job, outcome: Outcome) -> None:
-    """The summary for people, on standard error."""
+def _show(job: Job, outcome: Outcome, errors: Path | None, *, in_log: bool) -> None:
+    """The summary for people, on standard error. `errors`, `in_log`: where the error events are."""
     summary, counts = outcome.summary, outcome.summary.counts
     lines = [
         ("read", f"{counts.lines:,} lines"),
@@ -209,3 +267,5 @@ def _show(job: Job, outcome: Outcome) -> None:
         if not summary.read:
             only = job.reads()[0]
             say(f"  → Nothing was processed. To take these events as those of {only}: --from {only}=FILE")
+    if summary.errors:
+        _show_errors(job, errors, in_log=in_log)

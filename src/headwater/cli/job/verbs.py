@@ -14,7 +14,7 @@ VERBS: Table = {
     "resume": ("headwater.cli.job.resume", "Let a paused job continue."),
     "reset": ("headwater.cli.job.reset", "Delete what a job keeps, and let it begin again."),
     "rewind": ("headwater.cli.job.rewind", "Let a job begin again at a time."),
-    "run": ("headwater.cli.job.run", "Run one job over files, without a server."),
+    "run": ("headwater.cli.job.run", "Run one job over files, without a server, or on Flink."),
     "deploy": ("headwater.cli.job.deploy", "Write files for running one job on Flink, on Kubernetes."),
     "stop": ("headwater.cli.job.stop", "Stop a job on Flink, with a savepoint."),
     "rescale": ("headwater.cli.job.rescale", "Let a job on Flink run in more parts, or in fewer."),
