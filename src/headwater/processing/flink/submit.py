@@ -190,8 +190,9 @@ def _stages(
         side = current.get_side_output(RECORDS)
         keyed = current.key_by(_key_of_sent, key_type=Types.STRING())
         environment.set_parallelism(parallelism)
-        if stage.number == 1 and reading != parallelism:
-            # Dealt out in turn, the rows of one stream would lose their order.
+        if stage.number == 1:
+            # Dealt out in turn, the rows of one stream would lose their order; and while it runs the job may be
+            # rescaled from here on.
             side = side.key_by(_key_of_row, key_type=Types.STRING()).process(PassRows(), output_type=ROWS)
         written.append(side)
         match stage.head:

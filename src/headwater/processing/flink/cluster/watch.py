@@ -15,7 +15,7 @@ from headwater.config import Config
 from headwater.declaration import suggestion
 from headwater.errors import ConfigInvalid, HeadwaterError
 from headwater.jobs.job import Job
-from headwater.log.contract import Log
+from headwater.log.contract import Log, Position
 from headwater.processing.failures.redriven import redrive_topic
 from headwater.processing.flink.cluster.client import FlinkCluster
 from headwater.processing.flink.cluster.job_state import look_at, report_of, without_lag
@@ -101,6 +101,9 @@ class FlinkWatch:
         counts = await self._log.partition_counts([*topics, redrive_topic(job.name)])
         done = (await self._groups.position(job.group, counts)).offsets
         first, last = await self._log.first(counts), await self._log.last(counts)
-        return sum(
-            max(0, end - max(done.get(part, 0), first.offsets.get(part, 0))) for part, end in last.offsets.items()
-        )
+        begins = {part: max(done.get(part, 0), offset) for part, offset in first.offsets.items()}
+        lag = sum(max(0, end - begins.get(part, 0)) for part, end in last.offsets.items())
+        if lag and not await self._log.read(Position(begins), records_max=1):
+            # What is left are the marks that end transactions, which Flink does not count.
+            return 0
+        return lag
