@@ -14,6 +14,8 @@ import yaml
 from headwater.declaration import scalar
 
 LINE_CHARACTERS_MAX = 1_000_000
+# Ends of lines in YAML 1.1 alone: in quotes they are escaped, elsewhere they would be read as spaces or as line feeds.
+_ENDS_OF_LINES = frozenset("\x85\u2028\u2029")
 
 
 class _Writer(yaml.SafeDumper):
@@ -28,7 +30,9 @@ class _Writer(yaml.SafeDumper):
 
 def _text(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None
-    if "\n" in text and not any(line != line.rstrip() for line in text.split("\n")) and "\t" not in text:
+    if not _ENDS_OF_LINES.isdisjoint(text):
+        style = '"'
+    elif "\n" in text and not any(line != line.rstrip() for line in text.split("\n")) and "\t" not in text:
         style = "|"
     elif not _is_text(text):
         style = '"'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.declaration import parse_declaration
@@ -28,6 +28,8 @@ def test_what_could_be_something_else_is_in_quotes(text: str) -> None:
         max_leaves=8,
     )
 )
+@example("\x85")
+@example("a\u2028b\nc\u2029")
 def test_what_is_written_is_read_again(value: object) -> None:
     assert yaml.safe_load(yaml_text({"value": value})) == {"value": value}
 
