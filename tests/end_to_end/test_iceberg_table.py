@@ -67,7 +67,7 @@ def run(project: Path, *words: str) -> Result:
 
 
 def planned(project: Path) -> dict[str, Any]:
-    (table,) = json.loads(run(project, "plan", "--json").output)["tables"]
+    (table,) = json.loads(run(project, "plan", "--json").stdout)["tables"]
     return dict(table)
 
 
