@@ -53,7 +53,8 @@ def test_one_process_serves_and_another_runs_the_jobs(project: Path, kafka_serve
         with up(project, environment=environment) as jobs:
             found = eventually_blocking(lambda: page_edits(serving.address))
             assert [event["edits"] for event in found] == list(range(1, 21))
-            assert states(jobs.address)["page_edits"] == "running"
+            # The process of the jobs reports from time to time.
+            assert eventually_blocking(lambda: states(jobs.address)["page_edits"] == "running")
         assert set(states(serving.address).values()) == {"elsewhere"}
 
 
