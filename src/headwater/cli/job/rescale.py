@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
 from headwater.cli.console import say
 from headwater.cli.job.on_cluster import flink_option, on_cluster, project_with_cluster
 from headwater.cli.plan import project_option
+from headwater.errors import FlinkRefused
 
 if TYPE_CHECKING:
     from headwater.processing.flink.cluster.answers import FlinkJob
@@ -29,28 +31,23 @@ KEY_GROUPS = 128
 def command(*, name: str, parallelism: int, project: Path, url: str | None) -> None:
     """Let the job NAME run in PARALLELISM parts on its Flink cluster, with its state.
 
-    A cluster with the adaptive scheduler does it while the job runs. On others the job is stopped with a savepoint and
-    started from it.
+    A cluster with the adaptive scheduler does it while the job runs. On others nothing is changed, and the commands
+    that stop the job with a savepoint and start it from there are shown.
     """
     from headwater.processing.flink.cluster.rescaling import is_adaptive, rescale
-    from headwater.processing.flink.execution import storage_address
-    from headwater.processing.flink.resubmit import start_from_savepoint
-    from headwater.processing.flink.runtime import find_runtime
 
     config = project_with_cluster(project, name, url)
-    written = config.flink.savepoints
-    directory = None if written is None else storage_address(config, written)
+    place = urlsplit(config.flink.url or "")
 
-    async def rescale_or_stop(cluster: FlinkCluster, job: FlinkJob) -> str | None:
-        if await is_adaptive(cluster, job):
-            await rescale(cluster, job, parallelism)
-            return None
-        # Before it is stopped: without this environment it could not be started again.
-        find_runtime(config)
-        return await cluster.stop(job, directory)
+    async def rescale_live(cluster: FlinkCluster, job: FlinkJob) -> None:
+        if not await is_adaptive(cluster, job):
+            raise FlinkRefused(
+                f"The cluster cannot rescale the job {name} while it runs: its scheduler is not the adaptive one.",
+                hint=f"Stop it with `headwater job stop {name}`, and start it from the savepoint that this prints, with"
+                f" the options that it had: `headwater job run {name} --on flink://{place.netloc}"
+                f" --parallelism {parallelism} --from-savepoint PATH`.",
+            )
+        await rescale(cluster, job, parallelism)
 
-    savepoint = on_cluster(config, name, rescale_or_stop)
-    if savepoint is not None:
-        say(f"The job {name} has stopped with a savepoint, and is started from it: {savepoint}")
-        start_from_savepoint(config, find_runtime(config), name, savepoint, parallelism)
+    on_cluster(config, name, rescale_live)
     say(f"The job {name} runs in {parallelism} parts.")
