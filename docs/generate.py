@@ -32,8 +32,11 @@ from headwater.options import in_words, inner_section, is_required
 from headwater.processing.source_files import SourceOptions
 from headwater.web import problems
 
-# The rules are those of the tests; they are not part of the package.
+# The rules are those of the tests, and the licences are of these pages; they are not part of the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import licences
+
 from deviations import eventgate, eventgate_kafka, eventstreams
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -78,6 +81,15 @@ apply to messages:
 EVENTSTREAMS_BEFORE = """\
 All rules that apply to a request count. Neither service guarantees an order of events between partitions, so it is not
 compared."""
+LICENCES_BEFORE = """\
+Headwater is under the Apache License 2.0. What it depends on must be free software that those who run, change and
+pass on Headwater can use under terms of their own ([why](../decisions/index.md), 63). The list is `docs/licences.toml`,
+of the metadata of the packages that the constraints files name; `python docs/licences.py` renews it. A test compares
+it with the constraints, the installed packages and these rules, so that a package with another licence, or with one
+that is not known, cannot be added.
+
+Servers that connectors talk to, such as Kafka, are not part of Headwater, nor are packages with connectors of others.
+"""
 CHECKS_AFTER = """\
 ## Rules of streams and schemas
 
@@ -96,6 +108,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "checks.md": checks_page(),
         REFERENCE / "recorded-differences.md": differences_page(),
+        REFERENCE / "licences.md": licences_page(),
     }
 
 
@@ -436,6 +449,11 @@ def differences_page() -> str:
     parts += ["Headers that differ in every response that is otherwise the same:", ""]
     parts += [*_table(["header", "differs in", "because"], headers)]
     return "\n".join(parts)
+
+
+def licences_page() -> str:
+    """Which licences dependencies may have, and which they have."""
+    return "\n".join(["# Licences of dependencies", NOTICE, LICENCES_BEFORE, *licences.page_lines(), ""])
 
 
 def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[str]:
