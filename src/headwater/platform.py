@@ -173,9 +173,9 @@ class Platform:
             files = {job.name: file_of(self.config, job) for job in self.jobs}
             failed = {name: damaged[file] for name, file in files.items() if file is not None and file in damaged}
             await self.hosting.start(failed, only_shared=not run_jobs, elsewhere={*elsewhere, *self.on_flink})
-        if run_jobs and self.on_flink and self.config.flink.url is not None:
+        if run_jobs and any(self.config.flink.url_of(name) for name in self.on_flink):
             statuses = {name: self.inside.jobs[name].runner.status for name in self.on_flink}
-            self._flink = FlinkWatch(self.config, self.log, self.streams, statuses)
+            self._flink = FlinkWatch(self.config, self.log, self.streams, self.jobs, statuses)
             self._flink.start()
         self._trimming = asyncio.create_task(self._keep_trimming(), name="retention")
         self.monitor.start(leads=run_jobs)

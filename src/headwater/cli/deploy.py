@@ -72,7 +72,7 @@ def command(*, target: Target, project: Path, environment: Path | None, output: 
     if release.config.flink.jobs:
         from headwater.deploy.flink_manifests import flink_manifests
 
-        manifests += flink_manifests(release, release.config.flink.jobs)
+        manifests += flink_manifests(release, tuple(release.config.flink.jobs))
     write_manifests(manifests, output, only_checks=only_checks)
 
 

@@ -15,18 +15,17 @@ from typing import Any
 from headwater.declaration import suggestion
 from headwater.deploy.container_files import FLINK_HOME, FLINK_PYTHON, FLINK_USER_ID, FLINK_VERSION
 from headwater.deploy.environment import FlinkOptions
-from headwater.deploy.names import APPLICATION_CHARACTERS_MAX, label, require_distinct
+from headwater.deploy.names import APPLICATION_CHARACTERS_MAX, label
 from headwater.deploy.pods import (
     Manifest,
     config_map,
     container_security,
     labels,
-    metadata,
     mounts,
     named,
+    object_of,
     pod_annotations,
-    pod_security,
-    pull_secrets,
+    pod_spec,
     secret_variables,
     volumes,
 )
@@ -75,7 +74,6 @@ def flink_manifests(release: Release, names: Sequence[str], backfill: Backfill |
 
     Raises ConfigInvalid; JobInvalid, with all reasons, for a job that Flink cannot run.
     """
-    require_distinct([job.name for job in release.jobs], "jobs")
     jobs = [_job(release, name) for name in names]
     return [*_rights(release), *(manifest for job in jobs for manifest in _application(release, job, backfill))]
 
@@ -94,11 +92,12 @@ def _application(release: Release, job: Job, backfill: Backfill | None) -> list[
     name = label(*parts, characters_max=APPLICATION_CHARACTERS_MAX)
     settings = label(*parts, "settings")
     parallelism = options.parallelism or release.config.flink.parallelism
-    deployment = {
-        "apiVersion": "flink.apache.org/v1beta1",
-        "kind": "FlinkDeployment",
-        "metadata": metadata(release, name, COMPONENT),
-        "spec": {
+    deployment = object_of(
+        release,
+        "FlinkDeployment",
+        name,
+        COMPONENT,
+        spec={
             "image": _required(options, "image"),
             "imagePullPolicy": "IfNotPresent",
             "flinkVersion": VERSION_NAME,
@@ -124,7 +123,7 @@ def _application(release: Release, job: Job, backfill: Backfill | None) -> list[
                 "allowNonRestoredState": False,
             },
         },
-    }
+    )
     return [config_map(release, settings, COMPONENT), deployment]
 
 
@@ -219,9 +218,7 @@ def _pod_template(release: Release, job: Job, options: FlinkOptions, settings: s
             "annotations": pod_annotations(release, metrics_port=METRICS_PORT),
         },
         "spec": {
-            "securityContext": pod_security(FLINK_USER_ID),
-            **pull_secrets(release),
-            "enableServiceLinks": False,
+            **pod_spec(release, user_id=FLINK_USER_ID),
             "containers": [container],
             "volumes": volumes(release, settings, references),
         },
@@ -231,26 +228,28 @@ def _pod_template(release: Release, job: Job, options: FlinkOptions, settings: s
 def _rights(release: Release) -> list[Manifest]:
     """The account of JobManagers and TaskManagers: they start and end pods, and keep in ConfigMaps who leads."""
     name = named(release, "flink")
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(release, name, COMPONENT)}
+    account = object_of(release, "ServiceAccount", name, COMPONENT)
     verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-    role = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": metadata(release, name, COMPONENT),
-        "rules": [
+    role = object_of(
+        release,
+        "Role",
+        name,
+        COMPONENT,
+        rules=[
             {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": verbs},
             {"apiGroups": ["apps"], "resources": ["deployments", "deployments/finalizers"], "verbs": verbs},
         ],
-    }
+    )
     namespace = release.environment.namespace
     subject = {"kind": "ServiceAccount", "name": name, **({"namespace": namespace} if namespace else {})}
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": metadata(release, name, COMPONENT),
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [subject],
-    }
+    binding = object_of(
+        release,
+        "RoleBinding",
+        name,
+        COMPONENT,
+        roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        subjects=[subject],
+    )
     return [account, role, binding]
 
 

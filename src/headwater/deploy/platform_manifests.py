@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.deploy.names import require_distinct
 from headwater.deploy.pods import (
     API_KEYS_DIRECTORY,
     API_KEYS_FILE,
@@ -17,12 +16,11 @@ from headwater.deploy.pods import (
     config_map,
     container_security,
     labels,
-    metadata,
     mounts,
     named,
+    object_of,
     pod_annotations,
-    pod_security,
-    pull_secrets,
+    pod_spec,
     resources,
     secret_variables,
     selector,
@@ -46,7 +44,6 @@ TEMPORARY_SIZE = "1Gi"
 
 def platform_manifests(release: Release) -> list[Manifest]:
     """Everything that the platform of a project consists of, except jobs on Flink. Raises ConfigInvalid."""
-    require_distinct([job.name for job in release.jobs], "jobs")
     settings = named(release, "settings")
     common = [config_map(release, settings, PLATFORM), service_account(release, release.name, PLATFORM)]
     if not release.config.log.is_kafka:
@@ -96,18 +93,19 @@ def _deployment(release: Release, name: str, component: str, command: Sequence[s
             "labelSelector": {"matchLabels": selector(release, component)},
         }
     ]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(release, name, component),
-        "spec": {
+    return object_of(
+        release,
+        "Deployment",
+        name,
+        component,
+        spec={
             # An autoscaler decides, and the number here would set it back each time.
             **({} if scales_itself else {"replicas": replicas}),
             "selector": {"matchLabels": selector(release, component)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": pod,
         },
-    }
+    )
 
 
 def _stateful(release: Release, name: str, component: str, command: Sequence[str]) -> Manifest:
@@ -122,11 +120,12 @@ def _stateful(release: Release, name: str, component: str, command: Sequence[str
             "resources": {"requests": {"storage": options.storage}},
         },
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": metadata(release, name, component),
-        "spec": {
+    return object_of(
+        release,
+        "StatefulSet",
+        name,
+        component,
+        spec={
             "serviceName": name,
             "replicas": 1,
             "selector": {"matchLabels": selector(release, component)},
@@ -134,7 +133,7 @@ def _stateful(release: Release, name: str, component: str, command: Sequence[str
             "template": _pod(release, component, command, resources(options.cpu, options.memory, options.memory_max)),
             "volumeClaimTemplates": [claim],
         },
-    }
+    )
 
 
 def _pod(release: Release, component: str, command: Sequence[str], size: Manifest) -> Manifest:
@@ -149,10 +148,7 @@ def _pod(release: Release, component: str, command: Sequence[str], size: Manifes
         "spec": {
             "serviceAccountName": release.name,
             "automountServiceAccountToken": False,
-            # Without it each Service of the namespace becomes variables, some of which may look like settings.
-            "enableServiceLinks": False,
-            "securityContext": pod_security(),
-            **pull_secrets(release),
+            **pod_spec(release),
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "containers": [_container(release, command, size)],
             "volumes": [
@@ -203,16 +199,17 @@ def _probe(path: str, *, period: int, timeout: int, failures: int) -> Manifest:
 
 
 def _service(release: Release, name: str, component: str, *, headless: bool = False) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata(release, name, component),
-        "spec": {
+    return object_of(
+        release,
+        "Service",
+        name,
+        component,
+        spec={
             **({"clusterIP": "None"} if headless else {"type": "ClusterIP"}),
             "selector": selector(release, component),
             "ports": [{"name": "http", "port": 80 if not headless else release.port, "targetPort": "http"}],
         },
-    }
+    )
 
 
 def _disruption_budget(release: Release) -> list[Manifest]:
@@ -220,12 +217,13 @@ def _disruption_budget(release: Release) -> list[Manifest]:
     if release.environment.serving.replicas < 2:
         return []
     return [
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": metadata(release, release.name, SERVING),
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(release, SERVING)}},
-        }
+        object_of(
+            release,
+            "PodDisruptionBudget",
+            release.name,
+            SERVING,
+            spec={"maxUnavailable": 1, "selector": {"matchLabels": selector(release, SERVING)}},
+        )
     ]
 
 
@@ -236,11 +234,12 @@ def _autoscaler(release: Release) -> list[Manifest]:
         return []
     metric = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": serving.cpu_percent}}
     return [
-        {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": metadata(release, release.name, SERVING),
-            "spec": {
+        object_of(
+            release,
+            "HorizontalPodAutoscaler",
+            release.name,
+            SERVING,
+            spec={
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": release.name},
                 "minReplicas": serving.replicas,
                 "maxReplicas": serving.replicas_max,
@@ -248,5 +247,5 @@ def _autoscaler(release: Release) -> list[Manifest]:
                 # Clients of streams reconnect when a process ends: not with each change of the load.
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 600}},
             },
-        }
+        )
     ]

@@ -20,16 +20,25 @@ SECRET_VOLUME = "secret-files"
 
 Manifest = dict[str, Any]
 
+API_VERSIONS = {
+    "ConfigMap": "v1",
+    "Deployment": "apps/v1",
+    "FlinkDeployment": "flink.apache.org/v1beta1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
+    "PodDisruptionBudget": "policy/v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "Service": "v1",
+    "ServiceAccount": "v1",
+    "StatefulSet": "apps/v1",
+}
 
-def metadata(release: Release, name: str, component: str, **more: Any) -> Manifest:
-    """The metadata of an object."""
+
+def object_of(release: Release, kind: str, name: str, component: str, **content: Any) -> Manifest:
+    """An object of this kind, with its head: version, name and labels. `content`: its other fields."""
     namespace = release.environment.namespace
-    return {
-        "name": name,
-        **({"namespace": namespace} if namespace else {}),
-        "labels": labels(release, component),
-        **more,
-    }
+    head = {"name": name, **({"namespace": namespace} if namespace else {}), "labels": labels(release, component)}
+    return {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": head, **content}
 
 
 def labels(release: Release, component: str) -> dict[str, str]:
@@ -52,12 +61,7 @@ def selector(release: Release, component: str) -> dict[str, str]:
 
 def config_map(release: Release, name: str, component: str) -> Manifest:
     """The settings of the project, as they are in this environment."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata(release, name, component),
-        "data": {CONFIG_FILE: release.settings},
-    }
+    return object_of(release, "ConfigMap", name, component, data={CONFIG_FILE: release.settings})
 
 
 def pod_annotations(release: Release, *, metrics_port: int) -> dict[str, str]:
@@ -67,6 +71,17 @@ def pod_annotations(release: Release, *, metrics_port: int) -> dict[str, str]:
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(metrics_port),
         "prometheus.io/path": "/metrics",
+    }
+
+
+def pod_spec(release: Release, *, user_id: int = USER_ID) -> Manifest:
+    """What all pods have."""
+    names = release.environment.image_pull_secrets
+    return {
+        # Otherwise each Service of the namespace becomes variables, some of which may look like settings.
+        "enableServiceLinks": False,
+        "securityContext": pod_security(user_id),
+        **with_items("imagePullSecrets", [{"name": name} for name in names]),
     }
 
 
@@ -118,18 +133,8 @@ def mounts(references: References) -> list[Manifest]:
     return [{**settings, "readOnly": True}, *files]
 
 
-def pull_secrets(release: Release) -> Manifest:
-    names = release.environment.image_pull_secrets
-    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
-
-
 def service_account(release: Release, name: str, component: str) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(release, name, component),
-        "automountServiceAccountToken": False,
-    }
+    return object_of(release, "ServiceAccount", name, component, automountServiceAccountToken=False)
 
 
 def named(release: Release, *parts: str) -> str:

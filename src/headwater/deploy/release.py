@@ -14,7 +14,7 @@ from headwater.checking.project import Project
 from headwater.config import CONFIG_FILE, REFERENCE, SECTIONS, Config, load_config
 from headwater.declaration import read_declaration
 from headwater.deploy.environment import Environment
-from headwater.deploy.names import label
+from headwater.deploy.names import label, require_distinct
 from headwater.deploy.written_yaml import yaml_text
 from headwater.errors import ConfigInvalid
 from headwater.jobs.job import Job
@@ -72,10 +72,11 @@ def deployed_config(project: Path, environment: Environment) -> Config:
 def release_of(project: Project, environment: Environment) -> Release:
     """The project, read with `deployed_config`, as it is deployed.
 
-    Raises ConfigInvalid for what cannot be deployed: secrets that are written into the settings, references without a
-    Secret, and files that are written outside the writable directory.
+    Raises ConfigInvalid for what cannot be deployed: two jobs with one name in Kubernetes, secrets that are written
+    into the settings, references without a Secret, and files that are written outside the writable directory.
     """
     config = project.config
+    require_distinct([job.name for job in project.jobs], "jobs")
     _require_no_secrets(config)
     _require_writable(config, project.jobs)
     if not config.web.port:

@@ -385,10 +385,12 @@ class RunnerStatus:
         self.state = "elsewhere" if report is None else report.state
         if report is None:
             return
-        for what, number in (("read", report.read), ("written", report.written)):
-            # Flink counts from zero after a restart.
-            self._counters[what].inc(max(0, number - self._counts[what]))
-            self._counts[what] = number
+        for what, before in self._counts.items():
+            number: int = getattr(report, what)
+            # Flink counts from zero after a restart; 0 may also be that nothing is known now.
+            if number:
+                self._counters[what].inc(number - before if number >= before else number)
+                self._counts[what] = number
         self._restarts.inc(max(0, report.restarts - self.restarts))
         self.restarts = report.restarts
         if watermark_ms != NO_WATERMARK:

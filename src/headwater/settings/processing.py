@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headwater.errors import ConfigInvalid
 from headwater.settings.setting import setting
 
 
@@ -204,6 +205,9 @@ class LookupsConfig:
     )
 
 
+_ADDRESSES = ("http://", "https://")
+
+
 @dataclass(frozen=True, slots=True)
 class FlinkConfig:
     """How jobs run on Apache Flink, which needs a log on Kafka and an environment of its own (`make flink`)."""
@@ -213,12 +217,14 @@ class FlinkConfig:
     url: str | None = setting(
         None,
         "The REST address of a Flink cluster, such as `http://flink:8081`; null: none, or a cluster for each job, as "
-        "on Kubernetes, which `headwater up` does not ask.",
-        starts_with=("http://", "https://"),
+        "on Kubernetes.",
+        starts_with=_ADDRESSES,
     )
-    jobs: tuple[str, ...] = setting(
+    jobs: tuple[str, ...] | Mapping[str, Any] = setting(
         (),
-        "The jobs that run on Flink. `headwater up` does not run them, and shows how they are doing on this cluster.",
+        "The jobs that run on Flink. `headwater up` does not run them, and shows how they are doing on this cluster. "
+        "With clusters of their own, a mapping from each job to the REST address of its cluster, such as "
+        "`{page_edits: http://page-edits-rest:8081}`; null there: `url`. Without an address a job is not asked about.",
     )
     python: str | None = setting(
         None,
@@ -274,8 +280,20 @@ class FlinkConfig:
         10.0, "How long one request to the cluster may take.", at_least=0.1, at_most=300
     )
     look_seconds: float = setting(
-        5.0, "How often `headwater up` asks the cluster how its jobs are doing.", at_least=0.1, at_most=3600
+        5.0, "How often `headwater up` asks the clusters how their jobs are doing.", at_least=0.1, at_most=3600
     )
+
+    def url_of(self, job: str) -> str | None:
+        """The REST address of the cluster of a job; None if it is not known. Raises ConfigInvalid for another value."""
+        own = self.jobs.get(job) if isinstance(self.jobs, Mapping) else None
+        if own is None:
+            return self.url
+        if not isinstance(own, str) or not own.startswith(_ADDRESSES):
+            raise ConfigInvalid(
+                f"flink.jobs: the address of the cluster of {job} is {own!r}.",
+                hint=f"Write it as {_ADDRESSES[0]}HOST:PORT, or null for flink.url.",
+            )
+        return own
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from headwater.cli.init import write_project
-from headwater.cli.job import rescale
+from headwater.cli.job.on_cluster import OnCluster
 from headwater.cli.main import main
 
 
@@ -19,7 +19,7 @@ def test_without_the_adaptive_scheduler_the_commands_are_shown(tmp_path: Path, m
         return False
 
     monkeypatch.setattr("headwater.processing.flink.cluster.rescaling.is_adaptive", not_adaptive)
-    monkeypatch.setattr(rescale, "on_cluster", lambda config, name, do: asyncio.run(do(None, None)))
+    monkeypatch.setattr(OnCluster, "do", lambda self, what: asyncio.run(what(None, None)))
     write_project(tmp_path / "mine")
     words = ("job", "rescale", "page_edits", "4", "--project", str(tmp_path / "mine"), "--flink", "http://flink:8081")
     done = CliRunner().invoke(main, words)

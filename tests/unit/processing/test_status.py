@@ -199,3 +199,15 @@ def test_sinks_are_counted_together_and_the_last_error_is_the_newer_one() -> Non
     newer = SinkReport("t", "sqlite", 10, 20, 30, 40, 40, 90, "new", 100, None)
     assert older + newer == newer + older == SinkReport("t", "sqlite", 11, 22, 33, 44, 40, 90, "new", 100, 80)
     assert older.ended() == SinkReport("t", "sqlite", 1, 2, 3, 4, None, 60, "old", 70, None)
+
+
+def test_what_flink_counts_from_zero_after_a_restart_is_added() -> None:
+    telemetry = Telemetry()
+    status = RunnerStatus(JOB, telemetry)
+    for errors in (5, 7, 0, 2, 3):
+        status.elsewhere(dataclasses.replace(FULL, name="failing", state="running", errors=errors))
+        assert status.report().errors == errors
+    shown = telemetry.render().decode()
+    assert 'headwater_job_events_total{job="failing",what="errors"} 10.0' in shown
+    # It did not change.
+    assert 'headwater_job_events_total{job="failing",what="read"} 9.0' in shown

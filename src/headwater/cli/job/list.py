@@ -22,7 +22,8 @@ from headwater.cli.plan import project_option
 def command(*, project: Path, server: str | None, key_file: TextIO | None, as_json: bool) -> None:
     """List the jobs: what each reads and writes, how many records it has not processed, how many events failed.
 
-    With --server also how each of them runs there: its state, and what is wrong with it.
+    With --server also how each of them runs there: its state, and what is wrong with it. How jobs on Flink are doing,
+    their clusters are asked without it.
     """
     found = load_measured(project)
     running = {} if server is None else jobs_at(server, key_file)
@@ -52,6 +53,8 @@ def command(*, project: Path, server: str | None, key_file: TextIO | None, as_js
         }
         if server is not None:
             made |= _as_it_runs(running.get(job.name), made["lag"])
+        elif (look := found.on_flink.get(job.name)) is not None:
+            made |= {"state": look.state, "trouble": look.trouble}
         rows.append(made)
         if as_json:
             print_json(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headwater.jobs.job import Job
     from headwater.log.contract import Log
     from headwater.processing.control import JobRequest
+    from headwater.processing.flink.cluster.job_state import FlinkLook
     from headwater.streams.registry import StreamRegistry
 
 
@@ -35,6 +36,8 @@ class MeasuredJobs:
     measures: dict[str, JobMeasures]
     requests: dict[str, JobRequest]
     unmeasured: str = ""
+    # How the jobs on Flink are doing whose cluster has an address, by name.
+    on_flink: dict[str, FlinkLook] = field(default_factory=dict)
     # The jobs of each process of a platform that runs; empty if they run in the process that accepts events.
     processes: Sequence[Sequence[str]] = ()
 
@@ -87,9 +90,36 @@ async def _measured(config: Config, jobs: Sequence[Job], streams: StreamRegistry
     try:
         requests = {job.name: await JobControl(log, job, ()).read() for job in jobs}
         measures = {job.name: await measures_of(log, job, streams, rows=await _rows(config, job, log)) for job in jobs}
-        return MeasuredJobs(streams, jobs, measures, requests)
+        on_flink = [job for job in jobs if job.name in config.flink.jobs]
+        for name, lag in (await _lags(config, log, streams, on_flink)).items():
+            measures[name] = replace(measures[name], lag=lag)
+        return MeasuredJobs(streams, jobs, measures, requests, on_flink=await _looks(config, on_flink))
     finally:
         await log.close()
+
+
+async def _lags(config: Config, log: Log, streams: StreamRegistry, jobs: Sequence[Job]) -> dict[str, int]:
+    """The lag of jobs on Flink, as their consumer groups have it."""
+    from headwater.log.kafka.consumer_groups import ConsumerGroups
+    from headwater.processing.flink.cluster.lag import lag_of
+
+    if not jobs or not config.log.is_kafka:
+        return {}
+    groups = ConsumerGroups.of(config)
+    return {job.name: await lag_of(log, groups, streams, job) for job in jobs}
+
+
+async def _looks(config: Config, jobs: Sequence[Job]) -> dict[str, FlinkLook]:
+    """How these jobs are doing on their clusters."""
+    from headwater.processing.flink.cluster.client import FlinkCluster
+    from headwater.processing.flink.cluster.job_state import look_at
+
+    found: dict[str, FlinkLook] = {}
+    for job in jobs:
+        if (url := config.flink.url_of(job.name)) is not None:
+            async with FlinkCluster(url, request_seconds_max=config.flink.request_seconds_max) as cluster:
+                found[job.name] = await look_at(cluster, job.name)
+    return found
 
 
 async def _rows(config: Config, job: Job, log: Log) -> int | None:

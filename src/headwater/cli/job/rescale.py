@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from headwater.cli.console import say
-from headwater.cli.job.on_cluster import flink_option, on_cluster, project_with_cluster
+from headwater.cli.job.on_cluster import flink_option, on_cluster
 from headwater.cli.plan import project_option
 from headwater.errors import FlinkRefused
 
@@ -36,8 +36,8 @@ def command(*, name: str, parallelism: int, project: Path, url: str | None) -> N
     """
     from headwater.processing.flink.cluster.rescaling import is_adaptive, rescale
 
-    config = project_with_cluster(project, name, url)
-    place = urlsplit(config.flink.url or "")
+    found = on_cluster(project, name, url)
+    place = urlsplit(found.url)
 
     async def rescale_live(cluster: FlinkCluster, job: FlinkJob) -> None:
         if not await is_adaptive(cluster, job):
@@ -49,5 +49,5 @@ def command(*, name: str, parallelism: int, project: Path, url: str | None) -> N
             )
         await rescale(cluster, job, parallelism)
 
-    on_cluster(config, name, rescale_live)
+    found.do(rescale_live)
     say(f"The job {name} runs in {parallelism} parts.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.cli.console import say
-from headwater.cli.job.on_cluster import flink_option, on_cluster, project_with_cluster
+from headwater.cli.job.on_cluster import flink_option, on_cluster
 from headwater.cli.plan import project_option
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def command(*, name: str, project: Path, url: str | None, savepoint: str | None,
     """
     from headwater.processing.flink.execution import storage_address
 
-    config = project_with_cluster(project, name, url)
-    written = savepoint if savepoint is not None else config.flink.savepoints
-    directory = None if written is None else storage_address(config, written)
+    found = on_cluster(project, name, url)
+    written = savepoint if savepoint is not None else found.config.flink.savepoints
+    directory = None if written is None else storage_address(found.config, written)
 
     async def stop(cluster: FlinkCluster, job: FlinkJob) -> str:
         return await cluster.stop(job, directory, drain=drain)
 
-    path = on_cluster(config, name, stop)
+    path = found.do(stop)
     say(f"The job {name} has stopped. Its savepoint:")
     click.echo(path)

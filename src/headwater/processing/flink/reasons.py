@@ -1,58 +1,81 @@
-"""Finds in what Flink reports about a failure the reason that helps: the error of the job, or of Headwater.
+"""Finds in what Flink says of a failure the exception of the user's Python code, which comes first for its author.
 
-How this works: an error of Python reaches Flink as text in a chain of Java exceptions. In process mode that text holds
-Python's own traceback, whose last line says what happened; in thread mode the exception has class and text. Without
-either, the last cause in the chain is the reason.
+Python in a process of its own gives its traceback as text inside the message of a Java exception; Python in a thread
+of Java gives its exception as the message of one of `pemja`, and its frames among Java's. A message may have several
+lines, of which one is made.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 
-REASON_CHARS_MAX = 2_000
-_TRACEBACK = "Traceback (most recent call last):"
-# The lines of a traceback that are not its end.
-_FRAME = re.compile(r"\s|File \"")
-_OF_THREAD = re.compile(
-    r"PythonException: <class '(?P<name>[\w.]+)'>: (?P<text>.*?)(?=\n\tat |\nCaused by: |\Z)", re.DOTALL
+REASON_CHARS_MAX = 500
+
+_TRACEBACK = "Traceback (most recent call last):\n"
+# Of the last traceback: the line that is not indented and has no frame of Java follows its frames.
+_RAISED = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+_THREAD = re.compile(
+    r"pemja\.core\.PythonException: <class '(?P<type>[^']+)'>: (?P<message>.*?)(?=\n\s+at |\nCaused by: |\Z)", re.DOTALL
 )
-_CAUSE = re.compile(r"^Caused by: (?P<cause>.*(?:\n(?!\tat |\t\.\.\. |Caused by: ).*)*)", re.MULTILINE)
-_JAVA_CLASS = re.compile(r"^(?:[a-z_][\w$]*\.)+(?=[A-Z])")
-_PYTHON_CLASS = re.compile(r"^(?:[A-Za-z_]\w*\.)+(?=[A-Z]\w*(?::|$))")
+_THREAD_FRAME = re.compile(r"^\s*at (?P<file>/?\S+)\.(?P<function>[\w<>]+)\((?P<name>[^()]+\.py):(?P<line>\d+)\)$")
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)$')
+_CAUSED_BY = "Caused by: "
+# Frames of what runs the user's code.
+_OURS = re.compile(r"(?:^|/)(?:site-packages|headwater/(?:processing|jobs))/|^(?:pyflink|apache_beam)/")
 
 
-def reason_of(text: str) -> str:
-    """What happened, in a few words, from the stack of a failed Flink job."""
-    found = _of_traceback(text) or _of_thread(text) or _of_causes(text) or text.strip()
-    return found[:REASON_CHARS_MAX]
-
-
-def _of_traceback(text: str) -> str | None:
-    """The end of the last traceback: class and message, which may have several lines."""
-    start = text.rfind(_TRACEBACK)
-    if start < 0:
+def python_reason(stack: str) -> str | None:
+    """`TypeError: what it says (jobs/my.py:12, in function)`; None if no exception of Python is in it."""
+    if (found := _THREAD.search(stack)) is not None:
+        frames = [frame for line in stack.splitlines() if (frame := _THREAD_FRAME.match(line)) is not None]
+        # The innermost frame comes first there.
+        return _said(
+            found["type"], found["message"], [(f["name"], f["line"], f["file"], f["function"]) for f in frames]
+        )
+    begins = stack.rfind(_TRACEBACK)
+    if begins < 0:
         return None
-    lines = text[start + len(_TRACEBACK) :].strip("\n").split("\n")
+    frames_of: list[tuple[str, str, str, str]] = []
+    lines = stack[begins + len(_TRACEBACK) :].splitlines()
     for number, line in enumerate(lines):
-        if line and not _FRAME.match(line):
-            end = next(
-                (at for at in range(number, len(lines)) if not lines[at].strip() or lines[at].startswith("\tat ")),
-                len(lines),
-            )
-            return _short("\n".join(lines[number:end]))
+        if (frame := _FRAME.match(line)) is not None:
+            frames_of.insert(0, (frame["file"].rpartition("/")[2], frame["line"], frame["file"], frame["function"]))
+        elif not line.startswith((" ", "\t")) and (raised := _RAISED.match(line)) is not None:
+            more = itertools.takewhile(lambda one: one.strip() and not one.startswith("\tat "), lines[number + 1 :])
+            return _said(raised["type"], "\n".join([raised["message"] or "", *more]), frames_of)
     return None
 
 
-def _of_thread(text: str) -> str | None:
-    found = list(_OF_THREAD.finditer(text))
-    return _short(f"{found[-1]['name']}: {found[-1]['text'].strip()}") if found else None
+def java_reason(stack: str) -> str:
+    """The message of the innermost cause, without the name of its class if that says nothing more."""
+    causes = [line.removeprefix(_CAUSED_BY) for line in stack.splitlines() if line.startswith(_CAUSED_BY)]
+    first = stack.partition("\n")[0]
+    return _short(_without_class(causes[-1] if causes else first))
 
 
-def _of_causes(text: str) -> str | None:
-    causes = [found["cause"].strip() for found in _CAUSE.finditer(text)]
-    return _JAVA_CLASS.sub("", causes[-1]) if causes else None
+def reason_of(stack: str) -> str:
+    """What to show of a failure in one line: the user's exception if there is one, else the innermost of Java."""
+    return python_reason(stack) or java_reason(stack)
+
+
+def _said(kind: str, message: str, frames: list[tuple[str, str, str, str]]) -> str:
+    """`frames`: file name, line, path and function of each, the innermost first."""
+    name = kind.rpartition(".")[2] if kind.startswith(("builtins.", "headwater.")) else kind
+    message = message.strip()
+    text = f"{name}: {message}" if message else name
+    for file, line, path, function in frames:
+        if not _OURS.search(path):
+            return f"{_short(text)} ({file}:{line}, in {function})"
+    return _short(text)
+
+
+def _without_class(line: str) -> str:
+    kind, colon, message = line.partition(": ")
+    is_class = re.fullmatch(r"[\w.$]+", kind) is not None and "." in kind
+    return f"{kind.rpartition('.')[2]}: {message}" if is_class and colon and message else line.strip()
 
 
 def _short(text: str) -> str:
-    """Without the module of the class."""
-    return _PYTHON_CLASS.sub("", text.strip())
+    text = " ".join(text.split())
+    return text if len(text) <= REASON_CHARS_MAX else f"{text[:REASON_CHARS_MAX]}…"

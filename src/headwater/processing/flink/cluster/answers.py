@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headwater.errors import FlinkUnavailable
-from headwater.processing.flink.cluster.python_reason import python_reason, reason_of
+from headwater.processing.flink.reasons import python_reason, reason_of
 
 # What a failure of the user's code leads to, such as the loss of a TaskManager, is reported within this time.
 SAME_FAILURE_MS = 10_000

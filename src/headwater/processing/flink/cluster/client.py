@@ -28,8 +28,8 @@ from headwater.processing.flink.cluster.answers import (
     read_answer,
     vertices_of,
 )
-from headwater.processing.flink.cluster.python_reason import java_reason
 from headwater.processing.flink.cluster.rest import FlinkRest
+from headwater.processing.flink.reasons import java_reason
 
 SAVEPOINT_SECONDS_MAX = 600.0
 ASK_AGAIN_SECONDS = 0.25

@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from headwater.errors import FlinkRefused, FlinkUnavailable
-from headwater.processing.flink.cluster.python_reason import java_reason
+from headwater.processing.flink.reasons import java_reason
 
 ANSWER_BYTES_MAX = 33_554_432
 

@@ -18,6 +18,7 @@ NOW_MS = 1_000_000.0
 def sums(request: httpx.Request) -> list[dict[str, Any]]:
     """The metrics of the source: the names, or what was asked of them."""
     values = {"Source__headwater_source_1_.numRecordsIn": 7.0, "sink_Writer.numRecordsSend": 5.0, "numRecordsIn": 70.0}
+    values |= {"decode.headwater.late": 3.0, "step-count.headwater.late": 1.0, "step-count.headwater.errors": 2.0}
     asked = request.url.params.get("get")
     names = values if asked is None else asked.split(",")
     return [{"id": name} if asked is None else {"id": name, "sum": values[name]} for name in names]
@@ -45,6 +46,8 @@ async def test_a_job_that_runs() -> None:
     found = await look(running())
     assert (found.state, found.trouble) == ("running", None)
     assert (found.read, found.written, found.restarts, found.watermark_ms) == (7, 5, 2, 900_000)
+    # Of all operators.
+    assert (found.errors, found.late) == (2, 4)
 
 
 async def test_a_job_of_which_parts_are_being_started_does_not_run_yet() -> None:
