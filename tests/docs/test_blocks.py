@@ -66,7 +66,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "monitor-streams.md": 4,
         "publish-database-changes.md": 1,
         "read-other-systems.md": 3,
-        "run-on-flink.md": 4,
+        "run-on-flink.md": 5,
         "test-an-adapter.md": 2,
         "test-servers.md": 2,
         "write-a-connector.md": 3,
