@@ -287,7 +287,9 @@ async def test_the_example_of_a_sink_writes_events_that_are_read_back(name: str,
         sink = in_place(example, await asyncio.to_thread(SINK_PLACES[name], given))
         # The table, or the sink, is named as the stream. Sinks of files would wait a minute for further events.
         configured = {**sink, "batch": {"seconds_max": 1}}
-        write_project(given.folder, {"stream": given.name, "sinks": [configured]}, schema("order", id="string", n="integer"))
+        write_project(
+            given.folder, {"stream": given.name, "sinks": [configured]}, schema("order", id="string", n="integer")
+        )
         async with running(given.folder) as (platform, client):
             events = [
                 {"$schema": "/order/1.0.0", "meta": {"stream": given.name}, "id": f"o{number}", "n": number}
