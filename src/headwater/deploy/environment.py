@@ -113,6 +113,20 @@ class FlinkOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """Which connections to the pods are accepted."""
+
+    policies: bool = setting(
+        False,
+        "Whether NetworkPolicies are written: any client reaches the port that the platform serves, and the ports of "
+        "Flink only its own pods, the platform's, and Flink's operator. Where pods connect to is not restricted.",
+    )
+    flink_operator_namespace: str | None = setting(
+        None, "The namespace of Flink's operator, which `policies` let connect to the jobs on Flink."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where and how a project is deployed."""
 
@@ -135,6 +149,11 @@ class Environment:
     api_keys_secret: str | None = setting(
         None, "The Secret with the file of API keys, under the key `api-keys.json`; null: there are no keys."
     )
+    prometheus: Literal["annotations", "pod_monitor"] = setting(
+        "annotations",
+        "How Prometheus finds the metrics of pods: by their annotations, or by a PodMonitor of its operator.",
+    )
+    network: NetworkOptions = field(default_factory=NetworkOptions, metadata={"section": NetworkOptions})
     serving: ServingOptions = field(default_factory=ServingOptions, metadata={"section": ServingOptions})
     jobs: JobsOptions = field(default_factory=JobsOptions, metadata={"section": JobsOptions})
     flink: FlinkOptions = field(default_factory=FlinkOptions, metadata={"section": FlinkOptions})
@@ -185,11 +204,15 @@ def _require_valid(environment: Environment, source: Declaration) -> None:
         if image and not _PINNED_IMAGE.match(image):
             hint = "Without one, pods of one deployment may run different code."
             raise source.refusal(path, f"{image} has neither a tag nor a digest.", hint=hint)
-    for key in ("name", "namespace"):
-        value = getattr(environment, key)
+    names: dict[KeyPath, str | None] = {
+        ("name",): environment.name,
+        ("namespace",): environment.namespace,
+        ("network", "flink_operator_namespace"): environment.network.flink_operator_namespace,
+    }
+    for where, value in names.items():
         if value is not None and not (LABEL.fullmatch(value) and len(value) <= LABEL_CHARACTERS_MAX):
             hint = "Use letters in lower case, digits and `-`, a letter first, at most 63 characters."
-            raise source.refusal((key,), f"{value!r} cannot name objects of Kubernetes.", hint=hint)
+            raise source.refusal(where, f"{value!r} cannot name objects of Kubernetes.", hint=hint)
     serving = environment.serving
     if serving.replicas_max is not None and serving.replicas_max <= serving.replicas:
         message = f"{serving.replicas_max} is not more than serving.replicas, {serving.replicas}."

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.declaration import suggestion
+from headwater.deploy.access import flink_access
 from headwater.deploy.container_files import FLINK_HOME, FLINK_PYTHON, FLINK_USER_ID, FLINK_VERSION
 from headwater.deploy.environment import FlinkOptions
 from headwater.deploy.names import APPLICATION_CHARACTERS_MAX, label
@@ -75,7 +76,8 @@ def flink_manifests(release: Release, names: Sequence[str], backfill: Backfill |
     Raises ConfigInvalid; JobInvalid, with all reasons, for a job that Flink cannot run.
     """
     jobs = [_job(release, name) for name in names]
-    return [*_rights(release), *(manifest for job in jobs for manifest in _application(release, job, backfill))]
+    shared = [*_rights(release), *flink_access(release, COMPONENT)]
+    return [*shared, *(manifest for job in jobs for manifest in _application(release, job, backfill))]
 
 
 def _job(release: Release, name: str) -> Job:

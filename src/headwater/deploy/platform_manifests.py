@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headwater.deploy.access import platform_access
 from headwater.deploy.pods import (
     API_KEYS_DIRECTORY,
     API_KEYS_FILE,
@@ -52,6 +53,7 @@ def platform_manifests(release: Release) -> list[Manifest]:
             *common,
             _service(release, name, PLATFORM),
             _stateful(release, name, PLATFORM, _command(release, jobs=None)),
+            *platform_access(release, [PLATFORM]),
         ]
     jobs = named(release, "jobs")
     made = [
@@ -62,6 +64,7 @@ def platform_manifests(release: Release) -> list[Manifest]:
         *_autoscaler(release),
         _service(release, jobs, JOBS, headless=True),
         _stateful(release, jobs, JOBS, _command(release, jobs=None)),
+        *platform_access(release, [SERVING, JOBS, SHARED_JOBS]),
     ]
     if release.config.jobs.shared and release.environment.jobs.shared_replicas:
         shared = named(release, SHARED_JOBS)

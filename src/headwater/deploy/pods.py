@@ -25,7 +25,9 @@ API_VERSIONS = {
     "Deployment": "apps/v1",
     "FlinkDeployment": "flink.apache.org/v1beta1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
+    "PodMonitor": "monitoring.coreos.com/v1",
     "Role": "rbac.authorization.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "Service": "v1",
@@ -65,7 +67,9 @@ def config_map(release: Release, name: str, component: str) -> Manifest:
 
 
 def pod_annotations(release: Release, *, metrics_port: int) -> dict[str, str]:
-    """Those of a pod: with other settings it is replaced, and Prometheus finds its metrics."""
+    """Those of a pod: with other settings it is replaced, and Prometheus finds its metrics, unless by a PodMonitor."""
+    if release.environment.prometheus == "pod_monitor":
+        return {CHECKSUM: release.checksum}
     return {
         CHECKSUM: release.checksum,
         "prometheus.io/scrape": "true",

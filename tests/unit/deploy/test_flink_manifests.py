@@ -49,6 +49,8 @@ EVERYTHING = {
     "secret": "shop",
     "image_pull_secrets": ["registry"],
     "labels": {"team": "data"},
+    "prometheus": "pod_monitor",
+    "network": {"policies": True, "flink_operator_namespace": "flink-operator"},
     "flink": {
         **FLINK,
         "s3_endpoint": "https://s3.example.org",
@@ -115,7 +117,9 @@ def test_a_misspelt_key_anywhere_would_be_found(tmp_path: Path) -> None:
 def test_a_job_has_what_it_needs(tmp_path: Path) -> None:
     manifests = manifests_of(tmp_path, EVERYTHING, "counted")
     kinds = sorted(manifest["kind"] for manifest in manifests)
-    assert kinds == ["ConfigMap", "FlinkDeployment", "Role", "RoleBinding", "ServiceAccount"]
+    assert kinds == [
+        *("ConfigMap", "FlinkDeployment", "NetworkPolicy", "PodMonitor", "Role", "RoleBinding", "ServiceAccount")
+    ]
     spec = deployment(manifests)["spec"]
     account = next(manifest for manifest in manifests if manifest["kind"] == "ServiceAccount")
     assert spec["serviceAccount"] == account["metadata"]["name"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jsonschema
 import kubernetes_validate
 import pytest
 
@@ -32,6 +33,8 @@ EVERYTHING = {
     "api_keys_secret": "shop-keys",
     "serving": {"replicas": 3, "replicas_max": 6},
     "jobs": {"storage_class": "fast", "shared_replicas": 2},
+    "prometheus": "pod_monitor",
+    "network": {"policies": True},
 }
 ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "SQLite": {},
@@ -71,7 +74,7 @@ def test_a_misspelt_key_anywhere_would_be_found(manifests: list[dict[str, Any]])
             for part in path[:-1]:
                 within = within[part]
             within[f"{path[-1]}x"] = within.pop(path[-1])
-            with pytest.raises(kubernetes_validate.ValidationError):
+            with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
                 require_valid(wrong)
             tried += 1
     assert tried > 60
@@ -104,7 +107,9 @@ def test_what_a_project_consists_of(tmp_path: Path) -> None:
         "ConfigMap": ["shop-settings"],
         "Deployment": ["shop", "shop-shared-jobs"],
         "HorizontalPodAutoscaler": ["shop"],
+        "NetworkPolicy": ["shop"],
         "PodDisruptionBudget": ["shop"],
+        "PodMonitor": ["shop"],
         "Service": ["shop", "shop-jobs"],
         "ServiceAccount": ["shop"],
         "StatefulSet": ["shop-jobs"],

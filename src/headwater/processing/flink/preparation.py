@@ -16,6 +16,7 @@ from headwater.processing.failures.redriven import SETTINGS, redrive_topic
 from headwater.processing.flink.features import unsupported_reasons
 from headwater.processing.flink.limits import TopicLimit
 from headwater.processing.flink.loading import Loaded
+from headwater.processing.flink.stream_rules import require_unchanged
 
 # What every broker accepts unless it was configured otherwise.
 RECORD_BYTES_DEFAULT = 1_000_000
@@ -51,6 +52,7 @@ async def prepare(loaded: Loaded) -> Prepared:
 
 async def _prepared(loaded: Loaded, log: InspectableLog) -> Prepared:
     config, job, streams = loaded.config, loaded.job, loaded.streams
+    await require_unchanged(log, streams, job)
     servers, namespace = parse_url(config.log.url)
     reads: dict[str, str | None] = {}
     for name in job.reads():
