@@ -32,10 +32,11 @@ from headwater.options import in_words, inner_section, is_required
 from headwater.processing.source_files import SourceOptions
 from headwater.web import problems
 
-# The rules are those of the tests, and the licences are of these pages; they are not part of the package.
+# The rules are those of the tests, the other two modules are of these pages; they are not part of the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import licences
+import use_case_graphs
 
 from deviations import eventgate, eventgate_kafka, eventstreams
 
@@ -81,6 +82,12 @@ apply to messages:
 EVENTSTREAMS_BEFORE = """\
 All rules that apply to a request count. Neither service guarantees an order of events between partitions, so it is not
 compared."""
+GRAPHS_BEFORE = """\
+[Use cases](use-cases.md) says what these jobs are for. A frame is a job, with its steps from top to bottom; round are
+streams, cylinders are tables, and dashed arrows lead to events that are late or have failed, or come from a table in
+which a job looks something up. `headwater job show NAME --project wikimedia` prints what each step is;
+`--output NAME.mmd` writes one job in the same language, Mermaid, and `--output NAME.svg` as a picture.
+"""
 LICENCES_BEFORE = """\
 Headwater is under the Apache License 2.0. What it depends on must be free software that those who run, change and
 pass on Headwater can use under terms of their own ([why](../decisions/index.md), 63). The list is `docs/licences.toml`,
@@ -109,6 +116,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "checks.md": checks_page(),
         REFERENCE / "recorded-differences.md": differences_page(),
         REFERENCE / "licences.md": licences_page(),
+        REFERENCE.parent / "use-cases-graphs.md": use_case_graphs_page(),
     }
 
 
@@ -454,6 +462,11 @@ def differences_page() -> str:
 def licences_page() -> str:
     """Which licences dependencies may have, and which they have."""
     return "\n".join(["# Licences of dependencies", NOTICE, LICENCES_BEFORE, *licences.page_lines(), ""])
+
+
+def use_case_graphs_page() -> str:
+    """A picture of the jobs of each use case."""
+    return "\n".join(["# Graphs of the use cases", NOTICE, GRAPHS_BEFORE, *use_case_graphs.graph_lines()])
 
 
 def _help(command: click.Command, parent: click.Context, verb: str) -> Iterator[str]:

@@ -81,6 +81,8 @@ def test_lag_state_and_rows_are_those_of_the_log(project: Path) -> None:
 def test_a_picture_is_written_and_an_unknown_job_gets_the_nearest(project: Path) -> None:
     assert run("show", "page_edits", "--output", "job.svg").exit_code == 0
     assert Path("job.svg").read_text().startswith("<svg ")
+    assert run("show", "page_edits", "--output", "job.mmd").exit_code == 0
+    assert Path("job.mmd").read_text().startswith("flowchart TD\n")
     refused = run("show", "page_edit")
     assert refused.exit_code == 2
     assert 'Did you mean "page_edits"?' in refused.output or 'Did you mean "page_edits"?' in refused.stderr

@@ -29,7 +29,11 @@ Examples:
 @project_option
 @click.option("--server", help="Address of the running platform, for what it measures: lag, latency, counts.")
 @key_option
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write an SVG picture instead.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a picture instead: SVG, or a flowchart in Mermaid if FILE ends in .mmd.",
+)
 def command(*, name: str, project: Path, server: str | None, key_file: TextIO | None, output: Path | None) -> None:
     """Draw the job NAME: the streams it reads, its steps with the size of their state, and what it writes.
 
@@ -37,6 +41,7 @@ def command(*, name: str, project: Path, server: str | None, key_file: TextIO | 
     job runs there.
     """
     from headwater.catalog.job_diagram import diagram_of, diagram_svg, diagram_text
+    from headwater.catalog.job_mermaid import diagrams_mermaid
 
     found = load_measured(project, name)
     diagram = diagram_of(found.jobs[0], found.streams, found.measures.get(name))
@@ -58,7 +63,8 @@ def command(*, name: str, project: Path, server: str | None, key_file: TextIO | 
             [measured] = ask(server, "/v1/jobs", [("name", name)], headers_with(key_file))["jobs"]
             _print_measured(measured)
     else:
-        output.write_text(diagram_svg(diagram), encoding="utf-8")
+        picture = diagrams_mermaid([diagram]) if output.suffix == ".mmd" else diagram_svg(diagram)
+        output.write_text(picture, encoding="utf-8")
         say(f"Written to {output}.")
 
 
