@@ -20,10 +20,11 @@ SHORT = {
     "idle": ["--rounds", "2", "--seconds", "5"],
     "processes": ["--rounds", "1", "--events", "10000"],
 }
-# Not part of `all`: they need a schema repository, or environments with other engines.
+# Not part of `all`: they need a broker, a schema repository, or environments with other engines.
 OTHERS = {
     "schemas": "schemas.py",
     "pods": "pods.py",
+    "scaling": "scaling.py",
     "comparison": "comparison/compare.py",
     "sinks": "sinks/compare_sinks.py",
 }
