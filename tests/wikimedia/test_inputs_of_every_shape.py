@@ -32,7 +32,7 @@ JOBS = (
     *("change_propagation_rules", "event_verification", "event_verification_canaries"),
     *("referrer_spikes", "adaptive_rate_limits", "job_queue_admission"),
     *("jade_labels", "dependency_links", "dependency_changes", "history_gaps"),
-    *("page_change_producer", "event_dashboards", "event_dashboard_charts"),
+    *("page_change_producer", "event_dashboards", "event_dashboard_charts", "rdf_operations"),
 )
 LIBRARIES = {
     "edit_types": "mwedittypes",
