@@ -20,6 +20,7 @@ import click
 
 from headwater import config, errors
 from headwater.checking import QUESTIONS
+from headwater.checking.production import REQUIREMENTS, STATEMENTS_FILE, Statements
 from headwater.checking.questions import READING
 from headwater.cli.connectors.facts import example_of, features_in_words
 from headwater.cli.main import VERBS, main
@@ -28,7 +29,7 @@ from headwater.deploy.environment import ENVIRONMENT_FILE, Environment
 from headwater.errors import HeadwaterError
 from headwater.jobs.sink_delivery import BatchOptions, DeliveryOptions
 from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
-from headwater.options import in_words, inner_section, is_required
+from headwater.options import fields_of, in_words, inner_section, is_required
 from headwater.processing.source_files import SourceOptions
 from headwater.web import problems
 
@@ -87,6 +88,14 @@ GRAPHS_BEFORE = """\
 streams, cylinders are tables, and dashed arrows lead to events that are late or have failed, or come from a table in
 which a job looks something up. `headwater job show NAME --project wikimedia` prints what each step is;
 `--output NAME.mmd` writes one job in the same language, Mermaid, and `--output NAME.svg` as a picture.
+"""
+PRODUCTION_BEFORE = """\
+`headwater check --production` asks these as well ([how to meet them](../how-to/path-to-production.md)). Errors make the
+exit code 1; warnings do not. Each finding has the reason, with `--json` as `why`.
+"""
+STATEMENTS_BEFORE = """\
+What no program can see is stated in this file of the project; one that cannot be read is `production-file-invalid`. A
+day is written as `2026-01-31`, and counts for 365 days.
 """
 LICENCES_BEFORE = """\
 Headwater is under the Apache License 2.0. What it depends on must be free software that those who run, change and
@@ -439,8 +448,19 @@ def checks_page() -> str:
             "",
             *_table(["rule", "severity", "meaning"], asked),
             CHECKS_AFTER,
+            *_production(),
         ]
     )
+
+
+def _production() -> Iterator[str]:
+    """What `--production` asks, and what people state."""
+    rows = [[f"`{one.id}`", one.severity.value, one.meaning, one.why] for one in REQUIREMENTS]
+    yield from ("## The path to production", "", PRODUCTION_BEFORE)
+    yield from _table(["rule", "severity", "what has to be so", "why"], rows)
+    yield from (f"### {STATEMENTS_FILE}", "", STATEMENTS_BEFORE)
+    stated = [[f"`{one.name}`", _kind(hint), _meaning(one)] for one, hint in fields_of(Statements).values()]
+    yield from _table(["key", "value", "what is stated"], stated)
 
 
 def differences_page() -> str:

@@ -103,6 +103,7 @@ MEANINGS = {
     "--port": "the port to listen on",
     "--prefix": "what titles or keys begin with",
     "--private": "private streams too",
+    "--production": "ask also what production needs",
     "--project": "the project directory",
     "--public": "only what everybody may know",
     "--python": "where Python runs",

@@ -20,6 +20,8 @@ class Problem:
     # Which rule found it, by its stable id.
     rule: str | None = None
     severity: Severity = Severity.ERROR
+    # Why it matters, if that is not plain from the message.
+    why: str | None = None
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Validate everything in a project.", epilog="Example:  headwater check --project my-platform --json"
+    short_help="Validate everything in a project.",
+    epilog="""\b
+Examples:
+  headwater check --project my-platform --json
+  headwater check --production""",
 )
 @click.option(
     "--project",
@@ -27,23 +32,49 @@ if TYPE_CHECKING:
     help="Project directory (default: current directory).",
 )
 @click.option("--notes", is_flag=True, help="Print notes too: possible improvements that are not faults.")
+@click.option("--production", is_flag=True, help="Also ask what a project needs before people depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per problem.")
-def command(project: Path, notes: bool, as_json: bool) -> None:
-    """Check settings, schemas, streams and jobs of a project. The exit code is 1 when there are errors."""
+def command(project: Path, notes: bool, production: bool, as_json: bool) -> None:
+    """Check settings, schemas, streams and jobs of a project. The exit code is 1 when there are errors.
+
+    --production also asks the checklist of production: keys, backups, owners, alerts, tests and more. What only people
+    know is stated in production.yaml.
+    """
     from headwater.checking import check_settings
+    from headwater.checking.production import missing
 
     require_project(project)
     report = check_settings(project, watch_compiling)
     problems = [problem for problem in report.problems if notes or problem.severity != "note"]
-    for problem in problems:
+    asked = report.project if production else None
+    lacking = [] if asked is None else missing(asked, datetime.date.today())
+    for problem in (*problems, *lacking):
         if as_json:
-            print_json(asdict(problem))
+            print_json(_as_json(problem))
         else:
             print_problem(problem)
     errors = sum(problem.severity == "error" for problem in problems)
     if not as_json:
         _print_verdict(problems, errors, report.project)
-    raise SystemExit(1 if errors else 0)
+        if asked is not None:
+            _print_met(lacking)
+    raise SystemExit(1 if errors or any(one.severity == "error" for one in lacking) else 0)
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    found = asdict(problem)
+    # Only the checklist gives reasons.
+    return {name: value for name, value in found.items() if name != "why" or value is not None}
+
+
+def _print_met(lacking: Sequence[Problem]) -> None:
+    from headwater.checking.production import REQUIREMENTS
+
+    unmet = {problem.rule for problem in lacking}
+    count = sum(one.id not in unmet for one in REQUIREMENTS)
+    is_met = not any(problem.severity == "error" for problem in lacking)
+    message = f"{count} of {len(REQUIREMENTS)} requirements of production are met."
+    click.secho(message, fg="green" if is_met else "red")
 
 
 def _print_verdict(problems: Sequence[Problem], errors: int, project: Project | None) -> None:

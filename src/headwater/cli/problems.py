@@ -28,6 +28,8 @@ def print_problem(problem: Problem, to: TextIO | None = None) -> None:
     severity = "" if problem.severity == "error" else f"{problem.severity}: "
     click.secho(f"{severity}{problem}", file=to, fg=_COLOURS[problem.severity], nl=False)
     click.secho(f" [{problem.rule}]" if problem.rule else "", file=to, dim=True)
+    if problem.why:
+        click.echo(f"  because: {problem.why}", file=to)
     if problem.hint:
         click.echo(f"  → {problem.hint}", file=to)
 
