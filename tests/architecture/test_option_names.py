@@ -130,7 +130,7 @@ MEANINGS = {
     "--source": "the stream that a job reads",
     "--spool-bytes-max": "the limit of temporary files, in bytes",
     "--staged": "only what is staged in git",
-    "--state": "the directory of an unfinished run",
+    "--state": "the directory of a job's state: of an unfinished run, or exported",
     "--state-path": "where jobs keep their state",
     "--stdout": "print instead of writing",
     "--stream": "the `meta.stream` of an event",

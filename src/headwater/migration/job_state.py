@@ -30,6 +30,8 @@ UNFINISHED = "copy unfinished: the same `headwater log copy` again ends it"
 _encode = msgspec.msgpack.Encoder().encode
 
 Rows = Sequence[tuple[bytes, bytes]]
+# State by namespace, in order.
+AllRows = Callable[[], AsyncGenerator[tuple[str, Rows]]]
 IsUnchanged = Callable[[], Awaitable[bool]]
 
 
@@ -72,8 +74,8 @@ class JobState(Protocol):
         """Why what is here may not be replaced; None if it may."""
         ...
 
-    async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
-        """Store the source's state, whose digest is `state`, and this position, or nothing if `is_still` returns False.
+    async def replace(self, position: Position, rows: AllRows, state: StateDigest, is_still: IsUnchanged) -> bool:
+        """Store this state, whose digest is `state`, and this position, or nothing if `is_still` returns False.
 
         Raises CopyRefused if what was written is not what was read.
         """
@@ -121,7 +123,7 @@ class LogJobState:
             return None
         return None if present == mark else FURTHER
 
-    async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
+    async def replace(self, position: Position, rows: AllRows, state: StateDigest, is_still: IsUnchanged) -> bool:
         token = position.token()
         if not self._log.features.keyed_state:
             if (still := await is_still()) and await self._token() != token:
@@ -130,7 +132,7 @@ class LogJobState:
         if not await is_still():
             return False
         if await self.snapshot() != (token, state):
-            await self._replace_state(source)
+            await self._replace_state(rows)
             if not await is_still():
                 return False
             _check(await digest_of(self.rows()), state, self._group)
@@ -160,13 +162,13 @@ class LogJobState:
                     offsets[place] = max(offset, offsets.get(place, 0))
         return Position(offsets).token() if offsets else None
 
-    async def _replace_state(self, source: JobState) -> None:
+    async def _replace_state(self, rows: AllRows) -> None:
         await self._log.commit(self._group, UNFINISHED)
         for namespace in await self._namespaces():
             while present := await self._log.state_scan(namespace, rows_max=ROWS_AT_ONCE):
                 await self._change(namespace, [(key, None) for key, _ in present])
-        async for namespace, rows in source.rows():
-            await self._change(namespace, rows)
+        async for namespace, page in rows():
+            await self._change(namespace, page)
 
     async def _change(self, namespace: str, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
         changes = tuple(StateChange(namespace, key, value) for key, value in rows)
@@ -244,7 +246,7 @@ class FileJobState:
             return None
         return f"{self._path} belongs to another log: move it away and copy again" if own is None else FURTHER
 
-    async def replace(self, position: Position, source: JobState, state: StateDigest, is_still: IsUnchanged) -> bool:
+    async def replace(self, position: Position, rows: AllRows, state: StateDigest, is_still: IsUnchanged) -> bool:
         token = position.token()
         if self._state is None:
             self._state = await asyncio.to_thread(StateFile, self._path)
@@ -252,8 +254,8 @@ class FileJobState:
         if not file.number or await self.snapshot() != (token, state):
             await asyncio.to_thread(file.begin_replacing)
             try:
-                async for namespace, rows in source.rows():
-                    await asyncio.to_thread(file.put, namespace, rows)
+                async for namespace, page in rows():
+                    await asyncio.to_thread(file.put, namespace, page)
                 if not await is_still():
                     return False
                 _check(await digest_of(self.rows()), state, self._group)

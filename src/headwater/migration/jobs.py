@@ -179,7 +179,7 @@ class JobMigration:
         if not (conflict := positions.conflict(position)):
             carried = await positions.translate(position)
             conflict = await _left_alone(target, carried)
-        if not conflict and not await target.replace(carried, held.source, began.state, is_still):
+        if not conflict and not await target.replace(carried, held.source.rows, began.state, is_still):
             conflict = MOVING
         if conflict:
             return CarriedGroup(group, None, conflict)

@@ -44,12 +44,23 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What was asked of a job. `by`: who asked last. `stopped`: why it has stopped in front of an event, or ""."""
+    """What was asked of a job. `by`: who asked last. `stopped`: why it has stopped in front of an event, or "".
+
+    `exported`: the id of the export that has taken it elsewhere, so that it does not run here; `runs_on`: where it was
+    started from that, "" if it was not yet.
+    """
 
     paused: bool = False
     move: Move | None = None
     by: str = ""
     stopped: str = ""
+    exported: str = ""
+    runs_on: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing may be processed until somebody asks for that."""
+        return self.paused or bool(self.exported) or bool(self.stopped)
 
 
 class JobControl:
@@ -69,9 +80,16 @@ class JobControl:
         """The request; its `move` is None once it was carried out. Raises LogUnavailable."""
         return await _read(self._log, self._job_group)
 
-    async def pause(self, *, paused: bool, by: str) -> JobRequest:
-        """Pause the job, or let it continue, also if it has stopped. Raises LogUnavailable."""
+    async def pause(self, *, paused: bool, by: str, force: bool = False) -> JobRequest:
+        """Pause the job, or let it continue, also if it has stopped.
+
+        Raises LogUnavailable, and ChangeRefused if it was taken elsewhere, unless `force` takes it back.
+        """
         request = await self.read()
+        if not paused and request.exported:
+            if not force:
+                raise _taken(self._job, request)
+            request = replace(request, exported="", runs_on="")
         return await self._write(replace(request, paused=paused, by=by, stopped=request.stopped if paused else ""))
 
     async def stopped(self, reason: str) -> None:
@@ -85,6 +103,8 @@ class JobControl:
 
         Raises LogUnavailable, ChangeRefused.
         """
+        if (request := await self.read()).exported:
+            raise _taken(self._job, request)
         if position is not None:
             require_position(self._input)
         if self._input is not None and to_ms is not None and not self._input.spec.features.seeks_time:
@@ -94,6 +114,13 @@ class JobControl:
             )
         move = Move(secrets.token_hex(8), to_ms, position)
         return await self._write(replace(await self.read(), move=move, by=by, stopped=""))
+
+    async def export(self, export_id: str, *, by: str, runs_on: str = "") -> JobRequest:
+        """From now on the job belongs to the export of this id, "" to nobody but those who run it here.
+
+        Raises LogUnavailable.
+        """
+        return await self._write(replace(await self.read(), exported=export_id, runs_on=runs_on, by=by))
 
     async def position(self, move: Move) -> Position:
         """Where the move leads. Raises LogUnavailable."""
@@ -141,7 +168,7 @@ async def carry_request(source: Log, target: Log, group: str) -> None:
     Both are open. Raises LogUnavailable.
     """
     request = replace(await _read(source, group), stopped="")
-    if request.paused or request.move is not None:
+    if request.paused or request.exported or request.move is not None:
         await target.commit(CONTROL_GROUP + group, _encoded(request))
 
 
@@ -157,6 +184,8 @@ def _encoded(request: JobRequest) -> str:
     if request.move is not None and request.move.position is None:
         # Earlier versions, which may run the job, do not know it.
         del written["move"]["position"]
+    if not request.exported:
+        del written["exported"], written["runs_on"]
     return orjson.dumps(written).decode()
 
 
@@ -170,6 +199,17 @@ def _decoded(text: str | None) -> JobRequest:
         None if move is None else Move(**move),
         value.get("by", ""),
         value.get("stopped", ""),
+        value.get("exported", ""),
+        value.get("runs_on", ""),
+    )
+
+
+def _taken(job: str, request: JobRequest) -> ChangeRefused:
+    where = f"it runs on {request.runs_on}" if request.runs_on else "it was not started again since"
+    return ChangeRefused(
+        f"The job {job} was exported to be moved, by {request.by or 'somebody'}, and {where}.",
+        hint=f"`headwater job import {job} --state DIR` brings it back; `headwater job resume {job} --force` lets it"
+        " continue here with what it had, also if it runs elsewhere.",
     )
 
 

@@ -218,9 +218,9 @@ class Supervisor:
             _log.warning("job %s: it begins again at another position, as %s asked.", self.job.label, request.by)
         if request.stopped:
             self.runner.status.stopped_on_error(request.stopped)
-        elif request.paused:
+        elif request.waits:
             self.runner.status.paused()
-        return request.paused or bool(request.stopped)
+        return request.waits
 
     async def _interrupt(self, control: JobControl, task: asyncio.Task[None]) -> None:
         """End the run when the job is paused or moved."""
@@ -229,7 +229,7 @@ class Supervisor:
             self._asked.clear()
             with contextlib.suppress(HeadwaterError):
                 request = await control.read()
-                if request.paused or request.move is not None or request.stopped:
+                if request.waits or request.move is not None:
                     break
         self._is_interrupted = True
         for _ in range(PATIENCE_TURNS):

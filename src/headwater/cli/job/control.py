@@ -32,20 +32,26 @@ yes_option = click.option("--yes", is_flag=True, help="Do it; without this, only
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a job is to begin again: at a time, after a position of its upstream, or else at the beginning."""
+    """Where a job is to begin again: at a time, after a position of its upstream, or else at the beginning.
+
+    `force`: it is to continue although it was exported.
+    """
 
     to_ms: int | None = None
     position: str | None = None
+    force: bool = False
 
 
 def control(
-    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, to_ms: int | None = None
+    project: Path, name: str, verb: str, *, server: str | None, key_file: TextIO | None, force: bool = False
 ) -> None:
     """Have the verb done, by a running platform at `server` or by the next one that runs the job.
 
-    Raises JobInvalid, LogInUse, LogUnavailable, and what the platform refuses.
+    `force`: also if the job was exported. Raises JobInvalid, LogInUse, LogUnavailable, and what the platform refuses.
     """
-    _have_done(project, name, verb, server=server, headers=headers_with(key_file), where=Place(to_ms))
+    if force and server is not None:
+        raise click.UsageError("--force is for the log, so leave out --server; on SQLite stop the platform before.")
+    _have_done(project, name, verb, server=server, headers=headers_with(key_file), where=Place(force=force))
 
 
 def _have_done(
@@ -179,6 +185,6 @@ async def _leave(config: Config, job: Job, verb: str, where: Place) -> None:
 
 async def _carry_out(asked: JobControl, verb: str, where: Place) -> None:
     if verb in ("pause", "resume"):
-        await asked.pause(paused=verb == "pause", by=BY)
+        await asked.pause(paused=verb == "pause", by=BY, force=where.force)
     else:
         await asked.move(where.to_ms, by=BY, position=where.position)

@@ -13,6 +13,9 @@ from headwater.cli.job.measured import load_measured
 from headwater.cli.options import key_option
 from headwater.cli.plan import project_option
 
+# What was asked of a job, by its name in a row.
+_ASKED = (("paused", "paused"), ("exported", "exported"), ("stopped", "stopped"), ("begins_again", "begins again"))
+
 
 @click.command(short_help="List the jobs of a project.", epilog="Example:  headwater job list --json")
 @project_option
@@ -47,6 +50,7 @@ def command(*, project: Path, server: str | None, key_file: TextIO | None, as_js
             "state_keys": None if measures is None else sum(size.keys for size in measures.state.values()),
             "paused": None if request is None else request.paused,
             "stopped": None if request is None else request.stopped or None,
+            "exported": None if request is None else bool(request.exported),
             "begins_again": None if request is None else request.move is not None,
             "place": str(job.place),
             "summary": job.summary,
@@ -77,11 +81,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     flows = [f"{', '.join(row['reads'])} → {', '.join(row['writes']) or 'nothing'}" for row in rows]
     widths = max(len(row["name"]) for row in rows), max(map(len, flows))
     for row, flow in zip(rows, flows, strict=True):
-        asked = [
-            words
-            for name, words in (("paused", "paused"), ("stopped", "stopped"), ("begins_again", "begins again"))
-            if row[name]
-        ]
+        asked = [words for name, words in _ASKED if row[name]]
         state = row.get("state")
         asked += [state.replace("_", " ")] if state not in (None, "running", "paused") else []
         counts = asked + [

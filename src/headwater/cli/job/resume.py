@@ -18,7 +18,8 @@ from headwater.cli.plan import project_option
 @project_option
 @server_option
 @key_option
-def command(*, name: str, project: Path, server: str | None, key_file: TextIO | None) -> None:
+@click.option("--force", is_flag=True, help="Also if the job was exported, and may run elsewhere.")
+def command(*, name: str, project: Path, server: str | None, key_file: TextIO | None, force: bool) -> None:
     """Let the job NAME continue where it was paused."""
-    control(project, name, "resume", server=server, key_file=key_file)
+    control(project, name, "resume", server=server, key_file=key_file, force=force)
     say(f"The job {name} is resumed.")

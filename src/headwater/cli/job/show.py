@@ -50,6 +50,9 @@ def command(*, name: str, project: Path, server: str | None, key_file: TextIO | 
     request = found.requests.get(name)
     if request is not None and request.paused:
         say(f"It is paused: `{called_as()} job resume {name}` lets it continue.")
+    if request is not None and request.exported:
+        where = f"runs on {request.runs_on}" if request.runs_on else "was not started elsewhere yet"
+        say(f"It was exported and {where}: `{called_as()} job import {name} --state DIR` brings it back.")
     if request is not None and request.stopped:
         say(f"It is stopped: {request.stopped}. After a repair, restart it or: `{called_as()} job resume {name}`")
     if request is not None and request.move is not None:

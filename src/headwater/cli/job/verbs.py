@@ -17,6 +17,9 @@ VERBS: Table = {
     "run": ("headwater.cli.job.run", "Run one job over files, without a server, or on Flink."),
     "deploy": ("headwater.cli.job.deploy", "Write files for running one job on Flink, on Kubernetes."),
     "stop": ("headwater.cli.job.stop", "Stop a job on Flink, with a savepoint."),
+    "export": ("headwater.cli.job.export", "Stop a job, and write its state to a directory."),
+    "import": ("headwater.cli.job.import_", "Let a job continue here from an exported state."),
+    "verify-state": ("headwater.cli.job.verify_state", "Compare an exported state with its checksums, or another one."),
     "rescale": ("headwater.cli.job.rescale", "Let a job on Flink run in more parts, or in fewer."),
 }
 
@@ -29,6 +32,7 @@ OTHER_WORDS = {
     "history": "job run",
     "init": "job new",
     "ls": "job list",
+    "move": "job export",
     "redrive": "errors redrive",
     "replay": "job rewind",
     "restart": "job reset",

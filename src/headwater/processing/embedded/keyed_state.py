@@ -236,6 +236,11 @@ def _entries(key: bytes, cell: Cell) -> frozenset[bytes]:
     return cell.entries
 
 
+def timer_entries(key: bytes, cell: Cell) -> list[bytes]:
+    """The keys by which the timers of a cell are found in the store, under `…/timers`."""
+    return sorted(_entries(key, cell))
+
+
 def _entry(key: bytes, name: str, timer: Timer) -> bytes:
     return b"".join((kind_of(timer).value, _encoded_time(timer.at_ms), name.encode(), b"\0", key))
 

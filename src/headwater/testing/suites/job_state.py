@@ -79,7 +79,7 @@ class JobStateSuite(ContractSuite):
         await target.state.open()
         try:
             state = (await source.state.snapshot()).state
-            return await target.state.replace(position(offset), source.state, state, is_still)
+            return await target.state.replace(position(offset), source.state.rows, state, is_still)
         finally:
             await source.state.close()
             await target.state.close()
