@@ -297,6 +297,9 @@ def main() -> None:
         project = jobs.write_project(folder / "any", "stateless")
         flink = Here(find_runtime(load_config(project, dict(os.environ))), folder / "flink", max(PARALLELISM))
         try:
+            # Java compiles what is used often: without this, the first job of a process would cost far more.
+            figures.progress("warming up")
+            measure(Case(options.kinds[0], True, max(PARALLELISM)), flink, options, folder / "warm")
             for number in range(options.rounds):
                 for case in cases if number % 2 == 0 else reversed(cases):
                     figures.progress(f"round {number + 1} of {options.rounds}: {case.kind}, {case.way}")

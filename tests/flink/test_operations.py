@@ -1,7 +1,8 @@
 """A job on a real cluster over TLS with a password: late, failed and redriven events, and who sees the password.
 
-How this works: one job is started once. Its stream has a broken event, which becomes an error event and is redriven
-with a repair while the job runs, and a late one. The platform, which does not run the job, watches it meanwhile.
+How this works: two jobs are started once. The stream of the first has a broken event, which becomes an error event and
+is redriven with a repair while the job runs, and a late one. The second has a timer by the wall clock. The platform,
+which does not run the jobs, watches them meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(600)]
 
 JOB, OUT, LATE = "watched", "per_minute", "late_edits"
+ALARM, RUNG = "alarm", "woken"
 WAIT_SECONDS = 120.0
 CODE = """
 from headwater.jobs import job, tumbling
@@ -46,6 +48,14 @@ def page_of(edit):
      late="late_edits", idle="never")
 def watched(window, context):
     return {"page": window.key, "value": {"start": window.start, "edits": window.edits}}
+
+@job(source="edits", sink="woken", key="page", state=dict, idle="never")
+def alarm(edit, context):
+    context.timer("ring", after="2s", clock="wall")
+
+@alarm.on_timer("ring")
+def ring(context):
+    return {"page": context.key, "value": {}}
 """
 # Half an hour ago, at the beginning of a minute.
 BEGIN_MS = (int(time.time() * 1000) - 1_800_000) // 60_000 * 60_000
@@ -68,7 +78,7 @@ def project(tmp_path: Path, kafka_secure: SecureListener, flink_cluster: servers
     (folder / "secrets" / "password").write_text(f"{kafka_secure.password}\n")
     (folder / "schemas").symlink_to(PROJECT / "schemas")
     (folder / "streams").mkdir()
-    for stream in ("edits", OUT, LATE):
+    for stream in ("edits", OUT, LATE, RUNG):
         declared = yaml.safe_load((PROJECT / "streams" / f"{stream}.yaml").read_text())
         # One partition: each event moves the watermark.
         declared["transport"]["partitions"] = 1
@@ -84,7 +94,8 @@ def project(tmp_path: Path, kafka_secure: SecureListener, flink_cluster: servers
         "log": {"url": f"kafka://{kafka_secure.bootstrap}/ops{uuid.uuid4().hex[:8]}.", "kafka": kafka},
         "monitoring": {"canaries": False, "completeness": False},
         "flink": {
-            "jobs": {JOB: flink_cluster.url},
+            "jobs": {JOB: flink_cluster.url, ALARM: None},
+            "url": flink_cluster.url,
             "python": str(servers.flink_python()),
             "connector_jar": str(flink_cluster.connector_jar),
             "checkpoint_seconds": 1,
@@ -100,16 +111,17 @@ async def platform(project: Path, flink_cluster: servers.FlinkCluster, tmp_path:
     platform = build(load_config(project, environment={}))
     await platform.start()
     try:
-        await asyncio.to_thread(start_job, project, flink_cluster, tmp_path)
+        for name in (JOB, ALARM):
+            await asyncio.to_thread(start_job, project, name, flink_cluster, tmp_path)
         yield platform
     finally:
         await platform.stop()
 
 
-def start_job(project: Path, cluster: servers.FlinkCluster, folder: Path) -> None:
+def start_job(project: Path, name: str, cluster: servers.FlinkCluster, folder: Path) -> None:
     runtime = find_runtime(load_config(project, environment={}))
     command = [str(runtime.python), "-m", "headwater.processing.flink.entry", "--project", str(project)]
-    command += ["--job", JOB, "--cluster", cluster.url.removeprefix("http://")]
+    command += ["--job", name, "--cluster", cluster.url.removeprefix("http://")]
     environment = runtime.environment(folder / "client")
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=SUBMIT_SECONDS_MAX
@@ -143,14 +155,16 @@ async def test_late_and_redriven_events_over_a_secured_connection(
     del broken["bytes"]
     await platform.intake.write([edit(1, 10), edit(2, 20), broken, edit(4, 140)])
 
-    # The first minute is over, and one event of the third has failed.
-    async def first_window() -> Any:
-        return await events_of(platform, OUT)
+    # No event comes until the clock has moved on.
+    (rung,) = await eventually(lambda: events_of(platform, RUNG), seconds=WAIT_SECONDS)
+    assert rung["page"] == "Ada"
+    await eventually(lambda: platform.runners[ALARM].report().state == "running", seconds=WAIT_SECONDS)
 
-    (first,) = await eventually(first_window, seconds=WAIT_SECONDS)
+    # The first minute is over, and one event of the third has failed.
+    (first,) = await eventually(lambda: events_of(platform, OUT), seconds=WAIT_SECONDS)
     assert first["value"]["edits"] == 2
     await eventually(lambda: report().errors == 1, seconds=WAIT_SECONDS)
-    assert report().trouble.startswith("events fail: ")
+    assert [group.count for group in report().error_groups] == [1]
     assert (await platform.metrics()).decode().count(f'headwater_job_events_total{{job="{JOB}",what="errors"}} 1.0\n')
 
     # Redriven while the job runs: it counts in the window of its minute, which is not over.
