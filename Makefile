@@ -14,7 +14,7 @@ N      ?= 1000
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.runtime ## start the demo platform (make demo ARGS=--once: run it briefly and print a summary)
+demo: $(VENV)/.runtime $(if $(findstring --wikimedia,$(ARGS)),$(VENV)/.lake) ## start the demo platform (ARGS=--once: run it briefly and print a summary; ARGS=--wikimedia: edit an invented wiki)
 	@$(BIN)/headwater demo $(ARGS)
 
 test: $(VENV)/.dev ## run every test and list skipped ones with the reason (make test ARGS="-k sse")
@@ -84,6 +84,12 @@ $(VENV)/.runtime: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Headwater into $(VENV) (once; half a minute) ..."
 	@$(PIP) install --require-hashes --only-binary :all: --no-deps -r constraints.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The lake of `make demo ARGS=--wikimedia` has Parquet files, which need one package more.
+$(VENV)/.lake: constraints-connectors.txt $(VENV)/.runtime
+	@sed -n '/^pyarrow==/,/[^\\]$$/p' constraints-connectors.txt > $(VENV)/lake.txt
+	@$(PIP) install --require-hashes --only-binary :all: --no-deps -r $(VENV)/lake.txt
 	@touch $@
 
 $(VENV)/.dev: constraints-dev.txt $(VENV)/.runtime

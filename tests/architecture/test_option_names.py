@@ -152,6 +152,7 @@ MEANINGS = {
     "--wait": "how long to wait for an answer, in seconds",
     "--where": "only what has these fields",
     "--widen": "make columns wider",
+    "--wikimedia": "the use cases of Wikimedia",
     "--workers": "how many processes",
     "--write": "also write something, and delete it again",
     "--yes": "do not ask",

@@ -53,7 +53,7 @@ def rerender(minute: int) -> Event:
 
 def merged_within(events: list[Event], milliseconds: int) -> list[Event]:
     """What the job makes of the events if updates are merged for so long."""
-    made = in_project("content.search_updates").SearchUpdates(milliseconds)
+    made = in_project("content.search_updates").SearchUpdates(f"{milliseconds}ms")
     job = made.job("search_update", "mediawiki.search_update.v1", "As the project's job, with another time.")
     ran = asyncio.run(run(job, [(0, event) for event in events]))
     assert ran.errors == []

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.jobs import Context, Dedupe, Each, Job, PerKey, Timer, ToStream, Transition
+from headwater.jobs.durations import milliseconds
 
 from . import pages
 
@@ -63,10 +64,13 @@ def key(event: dict[str, Any], context: Context) -> list[Any]:
 
 
 class SearchUpdates:
-    """The steps; events of a page within `merge_ms` of the first one are one update. 0: each is one."""
+    """The steps; events of a page within the setting `merge`, after the first one, are one update. 0: each is one.
 
-    def __init__(self, merge_ms: int) -> None:
-        self._merge_ms = merge_ms
+    `merge`: the default of the setting, such as 5m.
+    """
+
+    def __init__(self, merge: str) -> None:
+        self._merge = merge
 
     def on_event(self, state: Any, event: dict[str, Any], context: Context) -> Transition:
         """State: the document, the tags by prefix, and what has happened since it was passed on."""
@@ -88,10 +92,11 @@ class SearchUpdates:
             return Transition(state, events=updates, dropped="unknown_page")
         state["happened"] = _most_important(state["happened"], happened)
         document["dt"] = event["dt"]
-        if not self._merge_ms:
+        merge_ms = milliseconds(context.settings["merge"])
+        if not merge_ms:
             return Transition(state, events=[*updates, *_passed_on(state)])
         if pending is None or updates:
-            pending = Timer(context.event_time_ms + self._merge_ms)
+            pending = Timer(context.event_time_ms + merge_ms)
         return Transition(state, events=updates, timers={"merged": pending})
 
     def on_timer(self, state: Any, timer: str, context: Context) -> Transition:
@@ -110,6 +115,7 @@ class SearchUpdates:
                 PerKey("merged", key, self.on_event, self.on_timer),
             ),
             output=ToStream(stream, "1.0.0"),
+            settings={"merge": self._merge},
             summary=summary,
         )
 

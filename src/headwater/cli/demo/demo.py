@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import orjson
@@ -79,7 +79,8 @@ class Summary:
 Examples:
   headwater demo
   headwater demo --once --events 5000
-  headwater demo --live --project ./demo""",
+  headwater demo --live --project ./demo
+  headwater demo --wikimedia""",
 )
 @click.option(
     "--project",
@@ -91,6 +92,9 @@ Examples:
 )
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on (default: 8080, or a free one).")
 @click.option("--live", is_flag=True, help="Read Wikimedia's public recent changes instead of synthetic edits.")
+@click.option(
+    "--wikimedia", is_flag=True, help="Edit an invented wiki, and follow edits through the jobs of wikimedia/."
+)
 @click.option("--once", is_flag=True, help="Post some events, check every count, print a summary and end.")
 @click.option(
     "--events",
@@ -105,6 +109,7 @@ def command(
     directory: Path | None,
     port: int | None,
     live: bool,
+    wikimedia: bool,
     once: bool,
     events: int | None,
     rate: float,
@@ -119,6 +124,8 @@ def command(
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-")))
+        if wikimedia:
+            _wikimedia(directory, port, events, live=live, once=once, as_json=as_json, force=force)
         config = _project(directory, port, once=once)
         project = checked(config, force=force)
         if not once:
@@ -131,6 +138,26 @@ def command(
         print_json(summary.as_json())
     else:
         _show(summary)
+    raise SystemExit(1 if summary.differences else 0)
+
+
+def _wikimedia(
+    directory: Path, port: int | None, events: int | None, *, live: bool, once: bool, as_json: bool, force: bool
+) -> NoReturn:
+    """Run the demonstration with an invented wiki, or with edits of a real one, and end."""
+    from headwater.cli.demo.wikimedia import demonstration
+
+    asked = demonstration.Asked(directory, port, events, force, as_json, live)
+    if not once:
+        run_until_stopped(demonstration.until_stopped(asked))
+        raise SystemExit(0)
+    summary = run_until_stopped(demonstration.once_live(asked) if live else demonstration.once(asked))
+    if summary is None:
+        raise click.Abort
+    if as_json:
+        print_json(summary.as_json())
+    else:
+        demonstration.show(summary)
     raise SystemExit(1 if summary.differences else 0)
 
 
