@@ -93,7 +93,7 @@ ONLY_IN = {
     "jinja2": ("headwater.web",),
     "click": ("headwater.cli",),
     "jsonschema_rs": ("headwater.schemas",),
-    "pyflink": ("headwater.processing.flink",),
+    "pyflink": ("headwater.processing.flink", "headwater.flink"),
     "py4j": ("headwater.processing.flink.submit",),
     "confluent_kafka": (
         "headwater.log.kafka",

@@ -69,7 +69,9 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "run-on-flink.md": 5,
         "test-an-adapter.md": 2,
         "test-servers.md": 2,
+        "use-streams-from-java-and-scala.md": 4,
         "write-a-connector.md": 3,
+        "write-flink-programs.md": 4,
     }
 
 

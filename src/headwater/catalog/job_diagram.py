@@ -104,10 +104,17 @@ def diagram_of(job: Job, streams: StreamRegistry, measures: JobMeasures | None =
             *(stream(name, *(lag if number == 0 else ())) for number, name in enumerate(job.reads())),
             *(Part("table", name, "materialized table, read by key") for name in job.tables),
         ),
-        tuple(Part("step", step.name, _step_detail(step, measured.state.get(step.name))) for step in job.steps),
+        _steps(job, measured),
         tuple(outputs),
         tuple(side),
     )
+
+
+def _steps(job: Job, measured: JobMeasures) -> tuple[Part, ...]:
+    if job.query is not None:
+        called = ", ".join(job.query.functions)
+        return (Part("step", "query", "Flink SQL" + (f", calls {called}" if called else "")),)
+    return tuple(Part("step", step.name, _step_detail(step, measured.state.get(step.name))) for step in job.steps)
 
 
 def _step_detail(step: Step, state: StateSize | None) -> str:

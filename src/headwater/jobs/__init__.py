@@ -12,6 +12,7 @@ from headwater.jobs.operators.windows import Window, tumbling
 from headwater.jobs.outcomes import NotYet, Postpone, Reject, Retry
 from headwater.jobs.scope import Scope
 from headwater.jobs.sql.decorator import sql_job
+from headwater.jobs.sql.flink import flink_sql
 from headwater.jobs.steps import Await, Context, Each, PerKey, Timer, Transition
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ToTable",
     "Transition",
     "Window",
+    "flink_sql",
     "job",
     "session",
     "sliding",

@@ -18,6 +18,7 @@ from headwater.connectors.source_spec import ConfiguredSource
 from headwater.connectors.spec import BatchDefaults, ConfiguredSink
 from headwater.errors import JobInvalid
 from headwater.jobs.arguments import Arguments, is_texts, shown
+from headwater.jobs.flink.query import FlinkQuery
 from headwater.jobs.keyed_part import KeyedPart
 from headwater.jobs.lineage import Writes
 from headwater.jobs.outcomes import Retry
@@ -110,6 +111,8 @@ class Job:
     # The last of its parts, if that keeps state: what `on_timer` is about.
     keyed_part: KeyedPart | None = dataclasses.field(default=None, compare=False, repr=False)
     input: ConfiguredSource | None = dataclasses.field(default=None, compare=False)
+    # Instead of steps: what it does is written in Flink's SQL, and nothing but Flink runs it.
+    query: FlinkQuery | None = None
     has_branches: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ class RunnerFeatures:
     `awaits`: it calls async functions that wait for other services. `shares_partitions`: processes that run the same
     job at once divide its partitions; otherwise the last one has all. `parks`: it keeps events for a later retry.
     `reads_tables`: functions find the materialized tables of other jobs; `keeps_tables`: it keeps such a table.
+    `flink_sql`: it passes queries to Flink.
     """
 
     streams: bool
@@ -33,6 +34,7 @@ class RunnerFeatures:
     parks: bool = True
     reads_tables: bool = True
     keeps_tables: bool = True
+    flink_sql: bool = False
 
     def unsupported_reasons(self, job: Job) -> tuple[str, ...]:
         """What `job` needs that these features lack, a clause each; () if nothing is missing."""
@@ -58,13 +60,15 @@ class RunnerFeatures:
         return (*reasons, *self._kept_apart(job))
 
     def _kept_apart(self, job: Job) -> Iterator[str]:
-        """What it keeps, or reads, besides the state of its keys."""
+        """What it keeps or reads besides the state of its keys, and what runs it."""
         if job.parks and not self.parks:
             yield "it parks events for a later retry, and nothing here keeps them: leave out park="
         if job.tables and not self.reads_tables:
             yield f"it reads the table {job.tables[0]}, which is not at hand here"
         if job.writes().materialized is not None and not self.keeps_tables:
             yield "it keeps a materialized table, which others could not read here"
+        if job.query is not None and not self.flink_sql:
+            yield f"it is in Flink's SQL, which only Flink runs: headwater job run {job.name} --on flink"
 
 
 def fires_when_idle(job: Job) -> bool:

@@ -17,6 +17,7 @@ FEATURES = RunnerFeatures(
     parks=False,
     reads_tables=False,
     keeps_tables=False,
+    flink_sql=True,
 )
 
 

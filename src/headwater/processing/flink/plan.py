@@ -104,12 +104,18 @@ def stages_of(job: Job) -> list[Stage]:
 
 def mode_of(job: Job, asked: Mode | None = None) -> Mode:
     """Whether Python runs inside of the JVM's process or in processes next to it. Raises ConfigInvalid if it cannot."""
-    if job.awaits and asked == "thread":
+    if asked == "thread" and needs_process(job):
+        what = "waits for other services" if job.awaits else "is a query over tables with types of Python"
         raise ConfigInvalid(
-            f"The job {job.name} waits for other services, which Flink supports in process mode only.",
+            f"The job {job.name} {what}, which Flink supports in process mode only.",
             hint="Leave out the mode, or choose `process`.",
         )
-    return asked or ("process" if job.awaits else "thread")
+    return asked or ("process" if needs_process(job) else "thread")
+
+
+def needs_process(job: Job) -> bool:
+    """Whether Python cannot run inside of the JVM's process. There, functions of tables are given no NULL as array."""
+    return job.awaits or job.query is not None
 
 
 def source_parallelism(parallelism: int, partitions: int) -> int:

@@ -35,8 +35,8 @@ class Prepared:
     limits: Mapping[str, TopicLimit]
 
 
-async def prepare(loaded: Loaded) -> Prepared:
-    """Make the topics of a job, and find out what they accept.
+async def prepare(loaded: Loaded, *, is_program: bool = False) -> Prepared:
+    """Make the topics of a job, and find out what they accept. `is_program`: it is none of the project.
 
     Raises JobInvalid for a job that Flink cannot run, LogUnavailable, ConfigInvalid.
     """
@@ -45,23 +45,26 @@ async def prepare(loaded: Loaded) -> Prepared:
     log = log_of(config)
     await log.open()
     try:
-        return await _prepared(loaded, log)
+        return await _prepared(loaded, log, is_program=is_program)
     finally:
         await log.close()
 
 
-async def _prepared(loaded: Loaded, log: InspectableLog) -> Prepared:
+async def _prepared(loaded: Loaded, log: InspectableLog, *, is_program: bool) -> Prepared:
     config, job, streams = loaded.config, loaded.job, loaded.streams
     await require_unchanged(log, streams, job)
     servers, namespace = parse_url(config.log.url)
     reads: dict[str, str | None] = {}
-    for name in job.reads():
+    # The rows that a program writes may come from anywhere.
+    for name in job.reads() if job.writes().output is None or not is_program else ():
         stream = streams.get(name)
         for topic in stream.topics:
             reads[topic] = stream.event_time_field
             await log.ensure_topic(topic, topic_settings(config, stream))
-    reads[redrive_topic(job.name)] = None
-    await log.ensure_topic(redrive_topic(job.name), SETTINGS)
+    if job.query is None and not is_program:
+        # A query is given events of its streams, and nothing else.
+        reads[redrive_topic(job.name)] = None
+        await log.ensure_topic(redrive_topic(job.name), SETTINGS)
     limits: dict[str, TopicLimit] = {}
     for name in job.writes().streams:
         stream = streams.get(name)

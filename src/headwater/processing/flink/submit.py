@@ -17,6 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration, JobClient, Time, Types
 from pyflink.datastream import AsyncDataStream, DataStream, KeyedProcessFunction, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
+from pyflink.util.exceptions import JavaException
 
 from headwater.errors import JobInvalid, JobStopped
 from headwater.jobs.steps import Await, PerKey
@@ -38,9 +39,18 @@ from headwater.processing.flink.operators import (
     Reading,
     ToCall,
 )
-from headwater.processing.flink.plan import Mode, Stage, exchange_before_hash, mode_of, source_parallelism, stages_of
+from headwater.processing.flink.plan import (
+    Mode,
+    Stage,
+    exchange_before_hash,
+    mode_of,
+    needs_process,
+    source_parallelism,
+    stages_of,
+)
 from headwater.processing.flink.preparation import Prepared, prepare
 from headwater.processing.flink.reasons import reason_of
+from headwater.processing.flink.sql.job import add_query
 from headwater.processing.flink.tables import SINK_TABLE, SinkTable, SourceTable
 
 _ROWS_VIEW = "headwater_rows"
@@ -64,9 +74,15 @@ def start(asked: Asked) -> JobClient:
     """
     loaded = load_job(asked.project, asked.job, never_idle=asked.never_idle)
     prepared = asyncio.run(prepare(loaded))
-    environment = build(loaded, prepared, asked)
+    try:
+        environment = build(loaded, prepared, asked)
+    except (Py4JJavaError, JavaException) as error:
+        # What is wrong with a query is found by Flink.
+        raise loaded.job.invalid(
+            f"Flink does not take the query of {loaded.job.name}: {reason_of(str(error))}"
+        ) from error
     plan = json.loads(environment.get_execution_plan())["nodes"]
-    if (mixed := exchange_before_hash(plan)) is not None:
+    if loaded.job.query is None and (mixed := exchange_before_hash(plan)) is not None:
         raise loaded.job.invalid(f"The job {loaded.job.name} would lose the order of its events on Flink, at {mixed}.")
     try:
         return environment.execute_async(loaded.job.name + asked.suffix)
@@ -85,7 +101,7 @@ def wait(client: JobClient, name: str) -> None:
 def options_of(loaded: Loaded, asked: Asked) -> dict[str, str]:
     """The options of Flink for a job. Raises ConfigInvalid."""
     job = loaded.job
-    options = dict(execution_options(loaded.config, needs_process=job.awaits))
+    options = dict(execution_options(loaded.config, needs_process=needs_process(job)))
     options["python.execution-mode"] = mode_of(job, asked.mode or _mode(options["python.execution-mode"]))
     options["pipeline.name"] = job.name + asked.suffix
     options["python.executable"] = options["python.client.executable"] = sys.executable
@@ -114,6 +130,9 @@ def build(loaded: Loaded, prepared: Prepared, asked: Asked) -> StreamExecutionEn
     for name, value in options.items():
         configuration.set_string(name, value)
     environment = environment_of(asked, configuration)
+    if job.query is not None:
+        add_query(environment, job.query, loaded, prepared, asked)
+        return environment
     tables = StreamTableEnvironment.create(environment)
     parallelism = int(options["parallelism.default"])
     reading = source_parallelism(parallelism, prepared.partitions)

@@ -26,6 +26,8 @@ Start = Literal["group", "oldest", "newest"]
 _DAY_MS = 86_400_000
 OUT_OF_ORDER_DAYS_MAX = 999
 _EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
+# When a record was received, in milliseconds since the epoch.
+RECEIVED_MS = "1000 * UNIX_TIMESTAMP(CAST(`timestamp` AS STRING)) + EXTRACT(MILLISECOND FROM `timestamp`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class SourceTable:
     properties: Mapping[str, str]
     since_ms: int | None = None
     until_ms: int | None = None
+    name: str = SOURCE_TABLE
+    # After how long without events a partition no longer holds the watermark; None: as Flink's configuration says.
+    idle_ms: int | None = None
 
     def ddl(self) -> str:
         """`CREATE TABLE`, which may hold secrets."""
@@ -72,8 +77,10 @@ class SourceTable:
             options["scan.bounded.timestamp-millis"] = str(self.until_ms)
         elif self.is_bounded:
             options["scan.bounded.mode"] = "latest-offset"
+        if self.idle_ms is not None:
+            options["scan.watermark.idle-timeout"] = f"{self.idle_ms} ms"
         return (
-            f"CREATE TEMPORARY TABLE {SOURCE_TABLE} (\n"
+            f"CREATE TEMPORARY TABLE {self.name} (\n"
             "  `key` BYTES,\n"
             "  `value` BYTES,\n"
             "  `topic` STRING METADATA VIRTUAL,\n"
@@ -90,9 +97,8 @@ class SourceTable:
     def query() -> str:
         """What the operators are given, with the event time, which Flink takes for the record's."""
         return (
-            "SELECT `topic`, `partition`, `offset`,"
-            " 1000 * UNIX_TIMESTAMP(CAST(`timestamp` AS STRING)) + EXTRACT(MILLISECOND FROM `timestamp`) AS"
-            f" `received_ms`, `key`, `headers`, `value`, `event_time` FROM {SOURCE_TABLE}"
+            f"SELECT `topic`, `partition`, `offset`, {RECEIVED_MS} AS `received_ms`, `key`, `headers`, `value`,"
+            f" `event_time` FROM {SOURCE_TABLE}"
         )
 
     def _event_time(self) -> str:
@@ -130,6 +136,7 @@ class SinkTable:
     open_seconds_max: float
     record_bytes_max: int
     properties: Mapping[str, str]
+    name: str = SINK_TABLE
 
     def ddl(self) -> str:
         """`CREATE TABLE`, which may hold secrets."""
@@ -153,7 +160,7 @@ class SinkTable:
             options["sink.transactional-id-prefix"] = self.transactions
             options["properties.transaction.timeout.ms"] = str(int(self.open_seconds_max * 1000))
         return (
-            f"CREATE TEMPORARY TABLE {SINK_TABLE} (\n"
+            f"CREATE TEMPORARY TABLE {self.name} (\n"
             "  `key` BYTES,\n"
             "  `value` BYTES,\n"
             "  `topic` STRING METADATA,\n"

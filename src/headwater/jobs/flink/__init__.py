@@ -1,0 +1,1 @@
+"""What a job on Flink is that no other engine runs: a query in Flink's own SQL."""

@@ -1,0 +1,1 @@
+"""Streams as tables of Flink: their columns, what reads and writes them, and jobs that are queries."""
