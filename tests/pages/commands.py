@@ -10,7 +10,7 @@ import click
 
 from headwater.cli.main import main
 
-_COMMAND = re.compile(r"(?:^|[\s`(&|;])(?:\.venv/bin/)?headwater ((?:[^`\n\\]|\\\n)+)", re.MULTILINE)
+_COMMAND = re.compile(r"(?:^|[\s`(&|;])(?:\.venv/bin/)?headwater (?!import )((?:[^`\n\\]|\\\n)+)", re.MULTILINE)
 _ENDS = frozenset({"&&", "||", "|", ">", "<", ";", "#", "…"})
 
 

@@ -62,6 +62,13 @@ def edits(reader: Reader, *, bad: int) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
+def edits_sent(reader: Reader) -> None:
+    """A hundred edits are in the stream."""
+    edits(reader, bad=0)
+    reader.require_server()
+    shell(reader, "headwater replay events.jsonl.gz")
+
+
 def shell(reader: Reader, *commands: str) -> None:
     """What the reader has done already, or does because the page says so in words."""
     for command in commands:
@@ -227,6 +234,7 @@ SCENES: dict[str, Scene] = {
     "docs/how-to/test-lookups.md": Scene(project=False),
     "docs/how-to/send-events-from-a-browser.md": Scene(needs=("chromium",)),
     "docs/how-to/send-events-from-python.md": Scene(then=lambda reader: edits_arrive(reader, 2)),
+    "docs/how-to/read-events-from-python.md": Scene(given=edits_sent),
     "docs/how-to/replay-a-file.md": Scene(given=lambda reader: edits(reader, bad=0)),
     "docs/how-to/run-over-history.md": Scene(given=lambda reader: edits(reader, bad=0)),
 }

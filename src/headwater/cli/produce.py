@@ -12,7 +12,7 @@ from headwater.cli.api_client import headers_with
 from headwater.cli.console import print_json, report_error
 from headwater.cli.delivery import Delivery, Line, Tally
 from headwater.cli.options import key_option, server_option
-from headwater.cli.sse import STREAMS_HINT
+from headwater.client.subscription import STREAMS_HINT
 from headwater.errors import EventMalformed
 from headwater.event import decode_json, encode_json
 

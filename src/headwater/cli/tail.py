@@ -7,17 +7,16 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import click
 
 from headwater.cli.api_client import headers_with
 from headwater.cli.console import say
 from headwater.cli.options import key_option, server_option
-from headwater.cli.sse import follow
-from headwater.errors import ConfigInvalid, EventMalformed
+from headwater.client.reading import notice_of, stream_url
+from headwater.client.subscription import Connecting, follow_async
+from headwater.errors import EventMalformed
 from headwater.event import decode_json, encode_json, event_time_ms
-from headwater.event_stream import Message
 from headwater.times import utc_text
 
 
@@ -61,17 +60,6 @@ def command(
             say(f"\nTo resume from here:  --after '{tailing.last_id}'")
 
 
-def stream_url(address: str, streams: str) -> str:
-    """The address of `streams` on a server named by `address`."""
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigInvalid(
-            f"{address!r} is not a server address.", hint="Use an address such as http://localhost:8080."
-        )
-    path = f"{parts.path.rstrip('/')}/v2/stream/{quote(streams, safe=',')}"
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-
-
 class Tailing:
     """One run of the command; `last_id` is the token after the last event printed."""
 
@@ -86,12 +74,12 @@ class Tailing:
     async def run(self, count: int | None, *, as_json: bool) -> None:
         """Print events, `count` of them or without end. Raises SubscriptionRefused, LogUnavailable."""
         seen = 0
-        messages = follow(self._url, params=self._params, headers=self._headers, last_id=self.last_id, attempts_max=5)
+        messages = follow_async(self._url, Connecting(self._params, self._headers, self.last_id, attempts_max=5))
         async with contextlib.aclosing(messages):
             async for message in messages:
                 notice = notice_of(message)
                 if notice:
-                    say(notice)
+                    say(notice.message)
                 if message.event != "message":
                     continue
                 if as_json:
@@ -102,22 +90,6 @@ class Tailing:
                 seen += 1
                 if seen == count:
                     return
-
-
-def notice_of(message: Message) -> str | None:
-    """The line to print for a message that is not an event of the stream; None for an event."""
-    if message.event == "position-lost":
-        lost = decode_json(message.data)
-        why = "that position is from another log" if lost.get("reason") else "the log no longer has that position"
-        return (
-            f"{lost['topic']}/{lost['partition']}: {why} ({lost['asked']:,}). Reading resumes at {lost['resumed']:,};"
-            " use --since to start at a time."
-        )
-    if message.event != "error":
-        return None
-    error = decode_json(message.data)
-    is_passed = "first_offset" in error
-    return f"{'Skipped' if is_passed else 'The server ended the stream'}: {error.get('message', message.data)}"
 
 
 def _show(data: str) -> None:

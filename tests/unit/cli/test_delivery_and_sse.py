@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from headwater.cli import delivery as delivery_module
 from headwater.cli.delivery import Delivery, Line, intake_url
 from headwater.cli.demo.edits import live_edits, synthetic_edits
-from headwater.cli.sse import follow
+from headwater.client import subscription
+from headwater.client.subscription import Connecting, follow, follow_async
 from headwater.errors import ConfigInvalid, LogUnavailable
 from headwater.event_stream import Message, MessageParser, SubscriptionRefused
 
@@ -160,7 +162,33 @@ def test_messages_are_the_same_wherever_the_bytes_are_cut(cuts: list[int]) -> No
     assert found == MESSAGES
 
 
-async def test_a_lost_connection_is_resumed_after_the_last_whole_message() -> None:
+def _first(address: str, count: int, connecting: Connecting) -> list[str]:
+    """The data of the first messages, as a thread reads them."""
+    with contextlib.closing(follow(address, connecting, threading.Event())) as messages:
+        return [message.data for message in itertools.islice(messages, count)]
+
+
+async def _first_async(address: str, count: int, connecting: Connecting) -> list[str]:
+    found: list[str] = []
+    async with contextlib.aclosing(follow_async(address, connecting)) as messages:
+        async for message in messages:
+            found.append(message.data)
+            if len(found) == count:
+                break
+    return found
+
+
+Reader = Callable[[str, int, Connecting], Awaitable[list[str]]]
+
+
+@pytest.fixture(params=["thread", "asyncio"])
+def first(request: pytest.FixtureRequest) -> Reader:
+    if request.param == "asyncio":
+        return _first_async
+    return lambda address, count, connecting: asyncio.to_thread(_first, address, count, connecting)
+
+
+async def test_a_lost_connection_is_resumed_after_the_last_whole_message(first: Reader) -> None:
     resumed: list[bytes | None] = []
 
     async def answer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
@@ -174,25 +202,33 @@ async def test_a_lost_connection_is_resumed_after_the_last_whole_message() -> No
             writer.write(b"id: %d\ndata: %d\n\n" % (number, number))
         writer.write(b"id: %d\ndata: half" % (start + 3))
 
-    found: list[str] = []
     async with _http(answer) as address:
-        messages = follow(address)
-        async with contextlib.aclosing(messages):
-            async for message in messages:
-                found.append(message.data)
-                if len(found) == 8:
-                    break
+        found = await first(address, 8, Connecting())
     assert found == [str(number) for number in range(1, 9)]
     assert resumed == [None, b"3", b"6"]
 
 
-async def test_a_refused_subscription_is_not_asked_for_again() -> None:
+async def test_a_refused_subscription_is_not_asked_for_again(first: Reader) -> None:
     async def answer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(_response("404 Not Found", {"detail": 'No stream is called "x".'}))
 
     async with _http(answer) as address:
         with pytest.raises(SubscriptionRefused, match="No stream is called"):
-            await anext(follow(address))
+            await first(address, 1, Connecting())
+
+
+async def test_a_busy_server_is_asked_again_but_only_so_often(first: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "PAUSE_SECONDS_FIRST", 0.01)
+    requests = []
+
+    async def answer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
+        requests.append(head)
+        writer.write(_response("503 Busy"))
+
+    async with _http(answer) as address:
+        with pytest.raises(LogUnavailable, match="503 Busy"):
+            await first(address, 1, Connecting(attempts_max=3))
+    assert len(requests) == 3
 
 
 async def test_live_edits_become_edits_of_the_demo_and_canaries_do_not() -> None:

@@ -197,6 +197,19 @@ def test_a_query_runs_inside_a_running_event_loop_and_as_an_arrow_table(project:
     assert asyncio.run(in_a_loop()).to_pylist() == [{"item": "tea"}]
 
 
+# DuckDB itself uses what pandas 3.1 announces to remove.
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
+def test_a_stream_is_read_as_a_data_frame(project: Path) -> None:
+    store(project, [order(1, item="tea"), order(2, item="cup")])
+    frame = headwater.read("shop.order", project=project)
+    assert (type(frame).__module__.partition(".")[0], list(frame["item"])) == ("pandas", ["tea", "cup"])
+    chosen = headwater.read("shop.order", project=project, where="item = 'cup'", to="polars")
+    assert (type(chosen).__module__.partition(".")[0], chosen["item"].to_list()) == ("polars", ["cup"])
+    assert headwater.read("shop.order", project=project, to="arrow")["item"].to_pylist() == ["tea", "cup"]
+    with pytest.raises(QueryInvalid, match=r"shop\.ordr"):
+        headwater.read("shop.ordr", project=project)
+
+
 def test_files_can_be_queried_without_a_project(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n\n1\n2\n")
     rows = headwater.sql(f"select sum(n) as n from '{tmp_path}/a.csv'", project=tmp_path / "none", to="rows")

@@ -24,10 +24,10 @@ from headwater.cli.demo.arithmetic import EDITS_TABLE, Expected
 from headwater.cli.demo.edits import STREAM, Sample, iso, live_edits, synthetic_edits
 from headwater.cli.init import write_project
 from headwater.cli.options import RenamedOption
-from headwater.cli.sse import follow
-from headwater.cli.tail import stream_url
 from headwater.cli.up.start_check import checked, force_option
 from headwater.cli.up.up import CONFIG_FILE, port_is_free, require_free_log, run_until_stopped, running
+from headwater.client.reading import stream_url
+from headwater.client.subscription import Connecting, follow_async
 from headwater.errors import ConfigInvalid
 from headwater.times import moment_of
 
@@ -264,7 +264,7 @@ async def _post_all(
 async def _read_back(address: str, count: int, since: datetime) -> list[dict[str, Any]]:
     """The events of the demo's stream since then: `count` of them, and any that follow immediately."""
     read: list[dict[str, Any]] = []
-    messages = follow(stream_url(address, STREAM), params={"since": iso(since)}, attempts_max=3)
+    messages = follow_async(stream_url(address, STREAM), Connecting({"since": iso(since)}, attempts_max=3))
     with contextlib.suppress(TimeoutError):
         async with contextlib.aclosing(messages), asyncio.timeout(SETTLE_SECONDS_MAX) as limit:
             async for message in messages:

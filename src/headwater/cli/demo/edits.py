@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from headwater import __version__
-from headwater.cli.sse import follow
+from headwater.client.subscription import Connecting, follow_async
 from headwater.times import ms_of, utc_milliseconds
 
 STREAM = "demo.edit"
@@ -82,7 +82,7 @@ def iso(at: datetime) -> str:
 async def live_edits(url: str | None = None) -> AsyncGenerator[Sample, None]:
     """Edits from Wikimedia's public recent changes, in the demo's own schema; resumes where a connection ended."""
     agent = {"user-agent": f"headwater-demo/{__version__} (httpx)"}
-    async with aclosing(follow(url or LIVE_URL, headers=agent, attempts_max=3)) as messages:
+    async with aclosing(follow_async(url or LIVE_URL, Connecting(headers=agent, attempts_max=3))) as messages:
         async for message in messages:
             edit = _edit_of(message.data) if message.event == "message" else None
             if edit is not None:
