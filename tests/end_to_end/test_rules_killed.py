@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from end_to_end.edits import write_files
 from headwater.config import Config, load_config
 from headwater.platform import Platform, build
 from headwater.testing.eventually import eventually
-from wikimedia.recording_service import RecordingService, recording
+from wikimedia.recording_service import Asked, RecordingService, recording
 
 EDITS = 20
 DELAY_SECONDS = 1.0
@@ -67,6 +68,19 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+class Unavailable:
+    """Answers 503 to every request; from the one that is `held_from` on, counted from 0, only after `release`."""
+
+    def __init__(self) -> None:
+        self.held_from = sys.maxsize
+        self.release = threading.Event()
+
+    def __call__(self, number: int, asked: Asked) -> int:
+        if number >= self.held_from:
+            self.release.wait()
+        return 503
 
 
 def run_until(condition: Callable[[], bool], project: Path, log_url: str) -> None:
@@ -120,16 +134,21 @@ def times_of(service: RecordingService, number: int) -> list[float]:
 
 @pytest.mark.slow
 async def test_delays_survive_kills_and_each_failure_is_recorded_once(tmp_path: Path, log_url: str) -> None:
-    with recording(lambda number, asked: 503) as service:
+    answers = Unavailable()
+    with recording(answers) as service:
         write_files(tmp_path, FILES)
         (tmp_path / "headwater.yaml").write_text(f"jobs: {{settings: {{change: {{base_url: '{service.url}'}}}}}}\n")
         config = load_config(tmp_path, environment={}, overrides={"log.url": log_url})
         await write_edits(config)
-        # Among the first executions, and then among the second ones.
+        # Killed among the first executions, and then among the second ones.
+        # The last execution gets no answer, so that what comes after it cannot be committed before the kill.
         for executions in (EDITS // 2, EDITS + EDITS // 2):
-            await asyncio.to_thread(
-                run_until, lambda wanted=executions: len(service.requests) >= wanted, tmp_path, log_url
-            )
+            wanted = len(service.requests) + executions
+            answers.release.clear()
+            answers.held_from = wanted - 1
+            await asyncio.to_thread(run_until, lambda wanted=wanted: len(service.requests) >= wanted, tmp_path, log_url)
+            answers.release.set()
+            answers.held_from = sys.maxsize
         before = {number: times_of(service, number) for number in range(EDITS)}
         committed = await retries_of(config)
         assert 0 < committed.total() < 2 * EDITS, "the last kill was not between two commits: the test proves nothing"
