@@ -17,6 +17,7 @@ sys.path.append(str(REPOSITORY / "docs"))
 from use_case_graphs import PROJECT, jobs_by_file
 
 PAGE = REPOSITORY / "docs" / "use-cases.md"
+COVERAGE = REPOSITORY / "docs" / "use-cases-coverage.md"
 FILE = re.compile(r"\[`jobs/(\w+)\.py`\]\(\.\./wikimedia/jobs/(\w+)\.py\), \[graph\]\(use-cases-graphs\.md#(\w+)\)")
 
 
@@ -64,3 +65,44 @@ def test_every_stream_of_a_row_is_read_or_written_by_its_jobs(declared: tuple[St
         ]
         assert named
         assert unknown == [], row[0]
+
+
+# J39 was never used.
+ROWS = [
+    *(f"P{number:02}" for number in range(1, 29)),
+    *(f"C{number:02}" for number in range(1, 7)),
+    *(f"J{number:02}" for number in range(1, 41) if number != 39),
+    *(f"D{number:02}" for number in range(1, 15)),
+]
+OPEN = {"similar_users", "enterprise_articles", "history_endpoint"}
+STATE = re.compile(r"shown|open|a document|partly: .+")
+
+
+def coverage() -> list[list[str]]:
+    """The cells of each row: id, need, where, tests, state."""
+    text = COVERAGE.read_text("utf-8").split("| row |", 1)[1]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.strip().splitlines()[2:]]
+
+
+def test_every_need_has_one_row_and_a_state() -> None:
+    assert [row[0] for row in coverage()] == ROWS
+    assert [row for row in coverage() if len(row) != 5 or not STATE.fullmatch(row[4])] == []
+
+
+def test_every_row_that_is_shown_names_tests_that_exist_and_is_somewhere() -> None:
+    for name, _, where, tests, state in coverage():
+        named = re.findall(r"\(\.\./(tests/[\w/]+\.py)\)", tests)
+        assert [file for file in named if not (REPOSITORY / file).is_file()] == [], name
+        if state == "open":
+            assert (where, tests) == ("–", "–"), name
+        else:
+            assert named or state == "a document", name
+            assert "](" in where, name
+
+
+def test_every_job_file_is_in_a_row_of_the_needs() -> None:
+    """But those that only show what the platform does, and those whose rows are open."""
+    shown = {name for row in coverage() for name in re.findall(r"use-cases-graphs\.md#(\w+)", row[2])}
+    files = {path.stem for path in (PROJECT / "jobs").glob("*.py")}
+    assert files - shown <= {"hourly_edits", "minute_activity", *OPEN}
+    assert shown <= files
