@@ -9,7 +9,7 @@ ARGS   ?=
 N      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers flink lint format bench crash-test repeat-test campaign crash soak fuzz docs constraints clean
+.PHONY: help demo test servers flink conformance lint format bench crash-test repeat-test campaign crash soak fuzz docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ servers: $(VENV)/.dev ## start a Kafka for the tests in the background (make ser
 	@$(BIN)/python tests/servers $(if $(ARGS),$(ARGS),start kafka)
 
 flink: $(FLINK_VENV)/.ready ## build .venv-flink, the environment of jobs on Flink (1.1 GB; Python 3.11 or 3.12)
+
+conformance: $(VENV)/.dev $(FLINK_VENV)/.ready ## run every job of the tests on Flink in each mode and parallelism
+	@HEADWATER_CONFORMANCE=full HEADWATER_REQUIRE=flink,kafka $(BIN)/python -m pytest tests/flink/test_conformance.py $(ARGS)
 
 lint: $(VENV)/.dev ## run ruff, its formatter, mypy --strict and import-linter
 	$(BIN)/ruff check .

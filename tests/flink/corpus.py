@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections import defaultdict
@@ -54,21 +55,27 @@ def events(count: int) -> list[tuple[Event, int]]:
 def config_of(url: str, state: Path, project: Path = PROJECT) -> Config:
     """The project on this log."""
     overrides = {"log.url": url, "jobs.state_path": str(state / "state"), "jobs.tables_path": str(state / "tables.db")}
-    return load_config(project, {}, {**overrides, "jobs.processes": 0})
+    return load_config(project, {}, {**overrides, "jobs.processes": 0, "monitoring.canaries": False})
 
 
-async def fill(config: Config, log: Log, made: Iterable[tuple[Event, int]]) -> None:
-    """Store the events as the intake does, but dated as they were received."""
+async def admitted(config: Config, log: Log, made: Iterable[tuple[Event, int]]) -> list[Record]:
+    """The events as the intake stores them, but dated as they were received; their topics are there then."""
     streams, _ = declarations(config)
     gate = Gate(streams, schemas_of(config), GateSettings.from_config(config))
-    gate.compile("/flink/edit/1.0.0")
     records = []
     for event, received_ms in made:
-        verdict = gate.try_admit(event)
+        # It may fill in what is missing.
+        verdict = gate.admit(copy.deepcopy(event))
         assert isinstance(verdict, Admitted), verdict
         records.append(msgspec.structs.replace(verdict.record, timestamp_ms=received_ms))
     for stream in {record.topic for record in records}:
         await log.ensure_topic(stream, topic_settings(config, streams.get(stream)))
+    return records
+
+
+async def fill(config: Config, log: Log, made: Iterable[tuple[Event, int]]) -> None:
+    """Store the events."""
+    records = await admitted(config, log, made)
     for start in range(0, len(records), 500):
         await log.append(records[start : start + 500])
 
@@ -131,8 +138,3 @@ def _plain(record: StoredRecord) -> Event:
         if isinstance(failure, dict):
             failure.pop("first_failed_at", None)
     return event
-
-
-def record_of(record: StoredRecord) -> Record:
-    """What was stored, without where."""
-    return Record(record.topic, record.value, record.key, record.headers)

@@ -119,8 +119,9 @@ def per_slide(window: Window, context: Context) -> Event:
     return result(window.key, start=window.start, edits=window.edits)
 
 
-@job(source="edits", sink="distinct", dedupe=Dedupe("user", "1m", clock="event"), out_of_order="20s")
+@job(source="edits", sink="distinct", dedupe=Dedupe("page", "10s", clock="event"), out_of_order="20s")
 def distinct(edit: Event, context: Context) -> Event:
+    """By what is also the key of the stream: which of two events in different partitions came first is not promised."""
     return result(edit["page"], user=edit["user"], number=edit["number"])
 
 
