@@ -12,7 +12,7 @@ import orjson
 from headwater import __version__
 from headwater.cli.delivery import Delivery, Line
 from headwater.cli.demo.wikimedia.stations import PAGE_CHANGES
-from headwater.cli.sse import follow
+from headwater.client.subscription import Connecting, follow_async
 from headwater.errors import LogUnavailable
 
 LIVE_URL = "https://stream.wikimedia.org/v2/stream/mediawiki.page_change.v1"
@@ -67,7 +67,7 @@ async def live_changes(
     loop = asyncio.get_running_loop()
     next_at = 0.0
     try:
-        async with aclosing(follow(url, headers=agent, attempts_max=3)) as messages:
+        async with aclosing(follow_async(url, Connecting(headers=agent, attempts_max=3))) as messages:
             async for message in messages:
                 change = change_of(message.data) if message.event == "message" and loop.time() >= next_at else None
                 if change is not None:

@@ -14,8 +14,8 @@ import orjson
 from headwater.cli.demo.wikimedia.journeys import Journeys, Stored
 from headwater.cli.demo.wikimedia.stations import HOURS, PURGES, STORES, stations
 from headwater.cli.demo.wikimedia.stores import StoreReader
-from headwater.cli.sse import follow
-from headwater.cli.tail import stream_url
+from headwater.client.reading import stream_url
+from headwater.client.subscription import Connecting, follow_async
 
 LOOK_SECONDS = 0.1
 # How many edits are reported to the page of the demo.
@@ -37,7 +37,7 @@ class Watch:
 
     async def follow(self, since: str, on_event: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         """Take every event of the stations that arrives since then."""
-        messages = follow(self._url, params={"since": since}, attempts_max=3)
+        messages = follow_async(self._url, Connecting({"since": since}, attempts_max=3))
         async with contextlib.aclosing(messages):
             async for message in messages:
                 if message.event == "message":

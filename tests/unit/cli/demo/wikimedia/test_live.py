@@ -52,7 +52,7 @@ def test_others_are_not_followed(data: str) -> None:
 
 
 async def test_without_a_network_it_says_so_and_what_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headwater.cli.sse.PAUSE_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr("headwater.client.subscription.PAUSE_SECONDS_FIRST", 0.001)
     with pytest.raises(LogUnavailable, match="stream cannot be read") as raised:
         # Nothing listens at the discard port.
         await anext(live_changes("http://127.0.0.1:9/v2/stream/mediawiki.page_change.v1"))
