@@ -31,6 +31,7 @@ from headwater.jobs.sink_delivery import BatchOptions, DeliveryOptions
 from headwater.jobs.sinks import CONNECTOR, EventOptions, TableOptions
 from headwater.options import fields_of, in_words, inner_section, is_required
 from headwater.processing.source_files import SourceOptions
+from headwater.served_tables.declared import ServedOptions
 from headwater.web import problems
 
 # The rules are those of the tests, the other two modules are of these pages; they are not part of the package.
@@ -57,6 +58,7 @@ that cannot be read is one finding: the rest of the project is still checked.
 What depends on the machine of the server is not checked, since a check also runs elsewhere: whether a port is free,
 brokers answer, an environment variable is set. `headwater up` reports these when it starts.
 """
+SERVED_BEGIN, SERVED_END = "<!-- options: written by docs/generate.py -->\n", "<!-- end of options -->\n"
 DIFFERENCES_BEFORE = """\
 What EventGate and EventStreams answered was recorded from the real services and is replayed against a running
 platform. Every deliberate difference is listed here once, as a rule: when it applies, what the original does, what
@@ -126,6 +128,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "recorded-differences.md": differences_page(),
         REFERENCE / "licences.md": licences_page(),
         REFERENCE.parent / "use-cases-graphs.md": use_case_graphs_page(),
+        REFERENCE / "served-tables.md": served_tables_page(),
     }
 
 
@@ -392,6 +395,14 @@ def _sources() -> Iterator[str]:
         yield from ((f"{_begun('; '.join(can))}.", "") if can else ())
         yield from (("```yaml fragment", spec.example.rstrip(), "```", "") if spec.example else ())
         yield from _table(["option", "value", "default", "meaning"], _option_rows(spec.options))
+
+
+def served_tables_page() -> str:
+    """The page of served tables as it is, with the options of their files between two marks."""
+    before, _, rest = (REFERENCE / "served-tables.md").read_text(encoding="utf-8").partition(SERVED_BEGIN)
+    after = rest.partition(SERVED_END)[2]
+    table = _table(["option", "value", "default", "meaning"], _option_rows(ServedOptions))
+    return "\n".join([f"{before}{SERVED_BEGIN}", *table, f"{SERVED_END}{after}"])
 
 
 def _begun(text: str) -> str:

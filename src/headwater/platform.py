@@ -35,6 +35,10 @@ from headwater.processing.hosting.inside import InsideHosting
 from headwater.processing.hosting.processes import HowToRun, ProcessHosting
 from headwater.processing.pushed_sources import PushedSources
 from headwater.schemas.validation.validator import Validator
+from headwater.served_tables.audit import AccessAudit
+from headwater.served_tables.declared import project_tables
+from headwater.served_tables.newest_schemas import NewestSchemas
+from headwater.served_tables.tables import ServedTables
 from headwater.streams.registry import StreamRegistry
 from headwater.streams.seen import SeenStreams
 from headwater.streams.stream import Stream
@@ -90,6 +94,9 @@ class Platform:
         self.pushed = PushedSources(config, self.gate, self.telemetry)
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.control = StreamControl(self.log, streams, self.telemetry, self._use_streams)
+        newest = NewestSchemas(lambda: self.streams, self.schemas.repository)
+        self.served = ServedTables(project_tables(config, self.jobs), newest.document)
+        self.audit = AccessAudit(self.intake, newest.uri)
         self.keys = ApiKeys(
             config.path(config.control.api_keys_path),
             config.control.requests_per_minute_max,
@@ -111,11 +118,7 @@ class Platform:
             jobs=self._job_progress,
             job_totals=self._job_totals,
         )
-        if self.log.features.finds_damage:
-            gauge = self.telemetry.gauge(
-                "headwater_log_damaged_offsets", "Offsets found damaged since the start and skipped."
-            )
-            gauge.set_function(lambda: float(self.log.damaged_offsets()))
+        _measure_damage(self.log, self.telemetry)
         self._trimming: asyncio.Task[None] | None = None
         self._started = False
 
@@ -314,6 +317,12 @@ def build(config: Config, project: Project | None = None, *, job_command: Sequen
         return Platform(config, *declarations(config), job_command=job_command)
     streams = with_error_streams(config, project.streams or StreamRegistry(), project.jobs)
     return Platform(config, streams, project.jobs, project.validator, job_command=job_command)
+
+
+def _measure_damage(log: Log, telemetry: Telemetry) -> None:
+    if log.features.finds_damage:
+        gauge = telemetry.gauge("headwater_log_damaged_offsets", "Offsets found damaged since the start and skipped.")
+        gauge.set_function(lambda: float(log.damaged_offsets()))
 
 
 def _spool(config: Config) -> Spool | None:

@@ -67,6 +67,7 @@ def test_what_cannot_be_run_is_marked_with_its_reason(capsys: pytest.CaptureFixt
         "publish-database-changes.md": 1,
         "read-other-systems.md": 3,
         "run-on-flink.md": 5,
+        "serve-a-table.md": 2,
         "test-an-adapter.md": 2,
         "test-servers.md": 2,
         "use-streams-from-java-and-scala.md": 4,

@@ -50,6 +50,7 @@ ASKED: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "/w/api.php": ({}, ("action=streamconfigs", "action=streamconfigs&format=json&constraints=a=b", "format=json&x=1")),
     "/api.php": ({}, ("action=streamconfigs",)),
     "/v1/tables": ({}, ("",)),
+    "/v1/served": ({}, ("",)),
     "/v1/canaries": ({}, ("", "condition=live")),
     "/v1/completeness": ({}, ("stream=demo.edit", "stream=demo.edit&by=receipt")),
     "/v1/jobs": ({}, ("", "name=page_edits")),

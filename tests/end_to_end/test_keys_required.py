@@ -134,6 +134,7 @@ def filled(path: str) -> str:
         "{version}": "latest",
         "{subject:path}": TITLE,
         "{path:path}": f"{TITLE}/1.0.0",
+        "{key:path}": "a/b",
     }
     for place in ("{name}", "{name:path}", "{names:path}", "{streams}", "{streams:path}"):
         known[place] = "shop.order"
@@ -250,6 +251,7 @@ def test_keys_open_what_their_scope_is_for(closed: Service, tmp_path: Path) -> N
                 Use.TRY: ("events:write",),
                 Use.EVENTS: ("events:read",),
                 Use.READ: tuple(set(SCOPES) - {"events:write"}),
+                Use.SERVED: tuple(set(SCOPES) - {"events:write"}),
                 # Only a POST to a webhook that there is needs no key.
                 Use.HOOK: tuple(set(SCOPES) - {"events:write"}),
             }[use or Use.READ]

@@ -173,6 +173,12 @@ TABLE: dict[str, Iterable[Ask]] = {
     "GET /v1/tables/{name}/rows": plain(
         "/v1/tables/unknown/rows?key=a", f"/v1/tables/unknown/rows?key={LONG}", f"/v1/tables/{LONG}/rows"
     ),
+    "GET /v1/served": plain("/v1/served", f"/v1/served?{LONG}"),
+    "GET /v1/served/{name}": plain("/v1/served/unknown", f"/v1/served/{LONG}", f"/v1/served/unknown?after={LONG}"),
+    "GET /v1/served/{name}/counts": plain("/v1/served/unknown/counts", f"/v1/served/{LONG}/counts"),
+    "GET /v1/served/{name}/rows/{key:path}": plain(
+        "/v1/served/unknown/rows/a", f"/v1/served/unknown/rows/{LONG}", f"/v1/served/unknown/rows/{'x/' * 25_000}"
+    ),
     "GET /v1/jobs": plain("/v1/jobs", f"/v1/jobs?{LONG}"),
     "GET /v1/errors": plain("/v1/errors", *(f"/v1/errors?{name}={LONG}" for name in ("where", "job", "after"))),
     "GET /v1/errors/{name:path}": plain("/v1/errors/unknown", f"/v1/errors/{LONG}"),

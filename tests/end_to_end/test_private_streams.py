@@ -95,6 +95,10 @@ def open_job(event, context):
         raise ValueError(event["text"])
     return None
 
+@table(source="hush.patient", key="text")
+def hush_pages(event):
+    return {"dt": event.get("dt")}
+
 hush_rows = table("hush_rows", source="hush.patient", columns={"text": "text"})
 shop_rows = table("shop_rows", source="shop.order", columns={"text": "text"})
 """
@@ -107,6 +111,8 @@ def made_project(directory: Path) -> Path:
     (families / "wards.yaml").write_bytes(orjson.dumps(FAMILY))
     (directory / "jobs").mkdir(exist_ok=True)
     (directory / "jobs" / "made.py").write_text(JOBS, encoding="utf-8")
+    (directory / "served_tables").mkdir(exist_ok=True)
+    (directory / "served_tables" / "hush_pages.yaml").write_text("summary: hush\n", encoding="utf-8")
     (directory / "headwater.yaml").write_text("log: sqlite:///var/events.db\n", encoding="utf-8")
     return directory
 
@@ -246,6 +252,10 @@ GET: dict[str, Sequence[str]] = {
     "/v1/tables": ("/v1/tables",),
     "/v1/tables/{name}": ("/v1/tables/{}",),
     "/v1/tables/{name}/rows": ("/v1/tables/{}/rows?key=a",),
+    "/v1/served": ("/v1/served",),
+    "/v1/served/{name}": ("/v1/served/{}", "/v1/served/hush_pages"),
+    "/v1/served/{name}/counts": ("/v1/served/{}/counts", "/v1/served/hush_pages/counts"),
+    "/v1/served/{name}/rows/{key:path}": ("/v1/served/{}/rows/a", "/v1/served/hush_pages/rows/a"),
     "/v1/jobs": ("/v1/jobs",),
     "/v1/errors": ("/v1/errors", "/v1/errors?job={}", "/v1/errors?job=hush"),
     "/v1/errors/{name:path}": ("/v1/errors/{}", "/v1/errors/x?job=hush"),

@@ -109,6 +109,7 @@ def test_every_operation_of_a_fresh_project_that_can_be_tried_out_is(tmp_path: P
         # A fresh project has no table.
         "GET /v1/tables/{name}",
         "GET /v1/tables/{name}/rows",
+        *(f"GET /v1/served/{{name}}{end}" for end in ("", "/counts", "/rows/{key}")),
         *(f"POST /v1/stream-changes{end}" for end in ("", "/rollback", "/kill")),
     }
     assert count > len(marked)

@@ -14,6 +14,21 @@ from headwater.testing.service_kit import served_project
 
 # Operations with a body are worth more tries than those with a name or two.
 EXAMPLES_OF_BODIES, EXAMPLES_OF_OTHERS = 40, 12
+TABLE = """
+from headwater.jobs import table
+
+
+@table(source="notes", key=("text", "number"))
+def newest_notes(event):
+    return {"at": event["meta"]["dt"]}
+"""
+SERVED = """
+fields: {text: text, number: integer, at: time}
+equals: [text, number]
+ranges: [text, number, at]
+order: -at
+distinct: {texts: text}
+"""
 
 
 class Described:
@@ -33,6 +48,10 @@ class Described:
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
     directory = tmp_path_factory.mktemp("described")
     write_notes(directory, note_schema(required=()))
+    (directory / "jobs").mkdir()
+    (directory / "jobs" / "newest_notes.py").write_text(TABLE, encoding="utf-8")
+    (directory / "served_tables").mkdir()
+    (directory / "served_tables" / "newest_notes.yaml").write_text(SERVED, encoding="utf-8")
     event = {"$schema": "/note/1.0.0", "meta": {"stream": "notes"}, "text": "test"}
     control = {"requests_per_minute_max": 1_000_000}
     with served_project(directory, intake={"test_events": [event]}, control=control) as (address, platform):

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -35,6 +36,9 @@ EVENTS_READ, EVENTS_WRITE = "events:read", "events:write"
 # Those of keys that may read what is declared and how it is doing.
 READING = ("streams:read", "streams:write", "streams:kill", EVENTS_READ)
 SCOPES = (*READING, EVENTS_WRITE)
+# What precedes the name of a role in a scope: who has it may read the tables that are served to it.
+ROLE = "role:"
+_ROLE = re.compile(r"role:[a-z][a-z0-9_-]{0,63}")
 LOOKED_AT_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 _REPAIR = "Its operator repairs the file: `headwater check` names the place."
@@ -99,8 +103,10 @@ class ApiKeys:
             self._spend(found.name)
         return found.name
 
-    def admit(self, authorization: str | None, scopes: Collection[str], address: str) -> None:
-        """Let a request pass that has a key with one of these scopes.
+    def admit(
+        self, authorization: str | None, scopes: Collection[str], address: str, *, with_role: bool = False
+    ) -> None:
+        """Let a request pass that has a key with one of these scopes; `with_role`: or with any role.
 
         Raises KeyRequired, KeysDamaged, ScopeMissing, TooManyRequests, with a message that does not depend on what is
         requested.
@@ -112,11 +118,19 @@ class ApiKeys:
             found = self._known(given, address)
         except KeysDamaged:
             raise KeysDamaged("The API keys of this server cannot all be read.", hint=_REPAIR) from None
-        if not set(scopes) & set(found.scopes):
+        if not set(scopes) & set(found.scopes) and not (with_role and any(map(is_role, found.scopes))):
             raise ScopeMissing(
                 f"The API key {found.name!r} is good for {', '.join(found.scopes)}, not for this.",
                 hint=f"A key with the scope {' or '.join(scopes)} is.",
             )
+
+    def key_of(self, authorization: str | None, address: str) -> ApiKey | None:
+        """The key of a request from `address`, whatever it is good for; None without a key of ours.
+
+        Raises KeyRequired for a key that is not known or has expired, KeysDamaged, TooManyRequests.
+        """
+        given = key_in(authorization)
+        return self._known(given, address) if given and given.startswith(PREFIX) else None
 
     def sight(self, authorization: str | None, address: str | None = "") -> Sight:
         """What the reader who sent this header may see of private streams; without a key of ours, what is public.
@@ -136,10 +150,11 @@ class ApiKeys:
 
     def create(self, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
         """Make a key and answer it; it cannot be had again. Raises ConfigInvalid."""
-        unknown = [scope for scope in scopes if scope not in SCOPES]
+        unknown = [scope for scope in scopes if scope not in SCOPES and not is_role(scope)]
         if unknown or not scopes:
             raise ConfigInvalid(
-                f"{unknown[0] if unknown else ''!r} is no scope.", hint=f"There are {', '.join(SCOPES)}."
+                f"{unknown[0] if unknown else ''!r} is no scope.",
+                hint=f"There are {', '.join(SCOPES)}, and {ROLE}NAME for the tables that are served to a role.",
             )
         given = PREFIX + secrets.token_urlsafe(32)
         now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
@@ -271,6 +286,11 @@ def key_in(authorization: str | None) -> str | None:
         # Counted as a key that is not good.
         return given or None
     return decoded.partition(":")[2].strip() or None
+
+
+def is_role(scope: str) -> bool:
+    """Whether a scope is a role, which a project names."""
+    return _ROLE.fullmatch(scope) is not None
 
 
 def hash_of(key: str) -> str:

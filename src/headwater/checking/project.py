@@ -22,6 +22,7 @@ from headwater.jobs.settings import with_settings
 from headwater.processing.declared_connectors import project_sinks, pushed_jobs, source_jobs
 from headwater.schemas.configured import project_schemas
 from headwater.schemas.validation.validator import Validator
+from headwater.served_tables.declared import ServedTable, project_tables
 from headwater.streams.files import read_layers
 from headwater.streams.layers import Scope, StreamLayers
 from headwater.streams.registry import StreamRegistry
@@ -39,6 +40,7 @@ Watch = Callable[[Sequence[str]], Iterable[str]]
 @dataclass(frozen=True, slots=True)
 class Project:
     """What was read of a project; `unread` are the problems of the rest. `pushed`: sources that are posted to.
+    `served`: tables that are served over HTTP.
 
     `streams` None: none could be read at all. `schemas`: title → schemas, latest version last; empty for a title whose
     schemas are invalid. `unread_streams`: names that an unreadable file may declare.
@@ -54,6 +56,7 @@ class Project:
     unread_streams: frozenset[str] = frozenset()
     settings: Declaration = field(default_factory=lambda: Declaration(CONFIG_FILE, {}))
     pushed: Sequence[Job] = ()
+    served: Sequence[ServedTable] = ()
 
     @property
     def writers(self) -> Sequence[Job]:
@@ -104,7 +107,19 @@ def read_project(config: Config, watch: Watch = iter) -> Project:
     settings = read_declaration(file) if file.exists() else Declaration(CONFIG_FILE, {})
     # Files that are invalid are among the problems already.
     pushed = tuple(pushed_jobs(config, lambda error: None))
-    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings, pushed)
+    served = _served(config, jobs, unread)
+    return Project(config, streams, jobs, validator, schemas, count, unread, unread_streams, settings, pushed, served)
+
+
+def _served(config: Config, jobs: Sequence[Job], unread: list[Problem]) -> tuple[ServedTable, ...]:
+    # Where jobs could not be loaded, a table may be that of one of them.
+    is_whole = not any(problem.rule == "job-file-invalid" for problem in unread)
+
+    def refused(error: ConfigInvalid) -> None:
+        if is_whole:
+            unread.append(problem_of(error, "served-table-invalid"))
+
+    return tuple(project_tables(config, jobs, refused))
 
 
 def schemas_of(config: Config) -> Validator:

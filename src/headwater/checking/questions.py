@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater.checking import jobs, places, settings, sinks, sources, streams, tables, topics
+from headwater.checking import jobs, places, served, settings, sinks, sources, streams, tables, topics
 from headwater.checking.problem import Problem, problem_of, relative
 from headwater.checking.project import Project, Watch, read_project
 from headwater.checking.schemas import rules_of_repositories
@@ -299,6 +299,18 @@ QUESTIONS: Sequence[Question] = (
         tables.tables_are_where_they_are_read,
     ),
     Question(
+        "served-range-type",
+        Severity.ERROR,
+        "A served table has a range of a field whose type is not known, or has no order.",
+        served.ranges_have_an_order,
+    ),
+    Question(
+        "served-audit-refused",
+        Severity.ERROR,
+        "The audit of a served table goes to a stream that is not declared, or does not accept it.",
+        served.audits_are_accepted,
+    ),
+    Question(
         "private-in-public",
         Severity.ERROR,
         "A job that reads a private stream sends its late events to a public stream.",
@@ -320,6 +332,7 @@ READING: Sequence[tuple[str, str]] = (
     ("job-file-invalid", "A job file cannot be loaded, or declares an invalid job."),
     ("job-settings-invalid", "`jobs.settings` names a job or a setting that does not exist, or an invalid value."),
     ("sink-invalid", "A sink of a stream file names no known connector, or has an option that cannot be."),
+    ("served-table-invalid", "The file of a served table names no `@table`, or has an option that cannot be."),
     ("source-invalid", "The file of a source names no known connector, or has an option that cannot be."),
 )
 

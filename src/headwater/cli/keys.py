@@ -36,7 +36,8 @@ def command() -> None:
     multiple=True,
     default=("streams:read", "streams:write"),
     show_default=True,
-    help="What the key permits: streams:read, streams:write, streams:kill, events:read, events:write. May be repeated.",
+    help="What the key permits: streams:read, streams:write, streams:kill, events:read, events:write; "
+    "role:NAME, the tables that are served to a role. May be repeated.",
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is valid (default: no limit).")
 @_project

@@ -32,6 +32,13 @@ class TableUnknown(HeadwaterError):
     fault = Fault.CONSUMER
 
 
+class RowsTooMany(HeadwaterError):
+    """A request for rows of a served table would have to read more of them than the table's limits allow."""
+
+    code = "rows_too_many"
+    fault = Fault.CONSUMER
+
+
 class RowUnknown(HeadwaterError):
     """The materialized table has no row with this key now."""
 

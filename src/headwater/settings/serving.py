@@ -60,6 +60,10 @@ class WebConfig:
         "and the name in `public_url`; `*` for all; others are answered with 421. null: none if the server "
         "listens on loopback, otherwise all.",
     )
+    served_tables_path: str = setting(
+        "served_tables",
+        "A directory with one YAML file per table that is served over HTTP, relative to the project.",
+    )
     viewers_max: int = setting(200, "The most open pages that show the platform live.", at_least=1)
     viewers_per_address_max: int = setting(
         20, "The most per client address (see `consumption.client_address_header`).", at_least=1

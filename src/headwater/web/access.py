@@ -38,6 +38,7 @@ class Use(enum.Enum):
     HOOK = "accepts what other services post, by its signature"
     TRY = "sends the configured test events"
     EVENTS = "delivers events"
+    SERVED = "serves rows of tables"
     READ = "shows anything else"
 
 
@@ -50,6 +51,8 @@ DECISIONS: Mapping[str, Use] = {
     "/v1/_test/events": Use.TRY,
     STREAM_PATH: Use.EVENTS,
     WEBHOOKS_PATH: Use.HOOK,
+    "/v1/served": Use.SERVED,
+    "/v1/served/": Use.SERVED,
     **dict.fromkeys(
         (
             *("/", "/static/", "/v1/_page/", "/clients/", "/robots.txt", "/_info", "/_info/", "/metrics"),
@@ -110,7 +113,8 @@ class Doors:
             if use is Use.EVENTS and method in _SAFE_METHODS and self._is_open_stream(path):
                 return
             scopes = (EVENTS_READ,) if use is Use.EVENTS else READING
-            self._admit(scope["headers"], peer, scopes, sends=method not in _SAFE_METHODS)
+            sends = method not in _SAFE_METHODS
+            self._admit(scope["headers"], peer, scopes, sends=sends, with_role=use is Use.SERVED)
 
     def refusal(self, scope: Scope) -> HeadwaterError | None:
         """Why a request is not permitted; None if it is."""
@@ -136,14 +140,17 @@ class Doors:
         self._admit(headers, peer, (EVENTS_WRITE,), sends=True)
         return True
 
-    def _admit(self, headers: RawHeaders, peer: str | None, scopes: tuple[str, ...], *, sends: bool) -> None:
+    def _admit(
+        self, headers: RawHeaders, peer: str | None, scopes: tuple[str, ...], *, sends: bool, with_role: bool = False
+    ) -> None:
         authorization = _text(headers, b"authorization")
         if sends and is_basic(authorization) and _is_from_elsewhere(headers):
             raise KeyRequired(
                 "A password is not accepted from a page of another origin.",
                 hint="Send the key as `Authorization: Bearer …`.",
             )
-        self._keys.admit(authorization, scopes, client_address(headers, peer, self._address_header))
+        address = client_address(headers, peer, self._address_header)
+        self._keys.admit(authorization, scopes, address, with_role=with_role)
 
     def _is_webhook(self, use: Use, path: str) -> bool:
         """Whether this is a webhook that there is; the others are answered like unknown paths."""

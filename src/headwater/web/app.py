@@ -35,6 +35,7 @@ from headwater.web.pages.tables import TablesPages
 from headwater.web.problems import ProblemResponse, request_uri
 from headwater.web.schema_server import indexes_of, platform_schema_routes
 from headwater.web.schemas.repository_index import RepositoryIndexes
+from headwater.web.served.endpoints import ServedTablesApi
 from headwater.web.stream import StreamEndpoint
 from headwater.web.streamconfigs import PATHS as STREAMCONFIGS_PATHS
 from headwater.web.streamconfigs import streamconfigs
@@ -89,6 +90,7 @@ def create_app(platform: Platform, *, notice: str | None = None) -> Application:
         Route("/healthz", info.healthz, methods=["GET"]),
         *streams_api.routes(),
         *AsyncApi(platform).routes(),
+        *ServedTablesApi(platform).routes(),
     ]
     for_all: list[BaseRoute] = [
         *(Route(path, streamconfigs, methods=["GET", "POST"]) for path in STREAMCONFIGS_PATHS),

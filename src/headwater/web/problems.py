@@ -33,6 +33,7 @@ STATUS: dict[type[HeadwaterError], int] = {
     errors.FailureUnknown: 404,
     errors.TableUnknown: 404,
     errors.RowUnknown: 404,
+    errors.RowsTooMany: 400,
     errors.StreamDisabled: 400,
     errors.StreamClosed: 400,
     errors.TooManyStreams: 400,

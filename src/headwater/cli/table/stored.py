@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,20 @@ if TYPE_CHECKING:
     from headwater.config import Config
     from headwater.jobs.job import Job
     from headwater.jobs.tables.reader import TableReader
+    from headwater.served_tables.declared import ServedTable
 
 
 def tables_in(project: Path) -> tuple[Config, dict[str, Job]]:
     """The configuration, and the jobs that keep tables, by the name of these. Raises ConfigInvalid, JobInvalid."""
     config, _, jobs = project_jobs(project)
     return config, {table.name: job for job in jobs if (table := job.writes().materialized) is not None}
+
+
+def served_in(config: Config, jobs: Iterable[Job]) -> list[ServedTable]:
+    """The tables of these jobs that are served over HTTP. Raises ConfigInvalid."""
+    from headwater.served_tables.declared import project_tables
+
+    return list(project_tables(config, jobs))
 
 
 def reader_in(project: Path, name: str) -> TableReader:

@@ -7,6 +7,7 @@ are the order of a scan.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -45,6 +46,10 @@ class MaterializedTable:
     def namespace(self) -> str:
         """Where its job, of the same name, has the cells."""
         return f"job/{self.name}/{self.step}/cells"
+
+    def named(self, names: Sequence[str]) -> MaterializedTable:
+        """The same table with names for the parts of its keys, which a function makes; one: the key is that value."""
+        return dataclasses.replace(self, key_names=tuple(names), key_is_list=len(names) > 1)
 
     def encoded(self, key: Any) -> bytes:
         """A key as the state has it: a value, or a list or tuple of one for each part. Raises JobInvalid."""

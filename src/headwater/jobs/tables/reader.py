@@ -21,6 +21,12 @@ Get = Callable[[str, Sequence[bytes]], Mapping[bytes, bytes]]
 Scan = Callable[[str, bytes, int], Sequence[tuple[bytes, bytes]]]
 
 
+def just_before(begins: bytes) -> bytes:
+    """Where a scan begins, which is behind a key, to find those that begin so: no key is between this and the first of
+    them, as keys are UTF-8."""
+    return begins[:-1] + bytes([begins[-1] - 1, 0xFF])
+
+
 class TablePage(NamedTuple):
     """Some rows in order of their keys. `after`: the encoded key that the next page begins behind; None at the end."""
 
@@ -68,8 +74,7 @@ class TableReader:
         """As `scan`, from behind an encoded key on, with a bounded amount of work: it may have fewer rows."""
         begins = self.table.encoded_prefix(prefix)
         if begins and after < begins:
-            # A scan begins behind a key. No key is between this and the first that it is to find: they are UTF-8.
-            after = begins[:-1] + bytes([begins[-1] - 1, 0xFF])
+            after = just_before(begins)
         asked = min(max(rows_max, 1), CELLS_MAX)
         cells = self._scan(self.table.namespace, after, asked)
         rows: list[TableRow] = []
@@ -80,6 +85,18 @@ class TableReader:
             if row is not None:
                 rows.append(TableRow(self.table.key_of(encoded), row))
         return TablePage(rows, cells[-1][0] if len(cells) == asked else None)
+
+    def named(self, table: MaterializedTable) -> TableReader:
+        """The same rows, with the names that `table` gives to the parts of their keys."""
+        return TableReader(table, self._get, self._scan)
+
+    def stored(self, after: bytes, keys_max: int) -> list[tuple[bytes, TableRow | None]]:
+        """Up to `keys_max` encoded keys behind another one, in order, each with its row; None for a tombstone."""
+        found: list[tuple[bytes, TableRow | None]] = []
+        for encoded, cell in self._scan(self.table.namespace, after, keys_max):
+            row = self.table.row_of(cell)
+            found.append((encoded, None if row is None else TableRow(self.table.key_of(encoded), row)))
+        return found
 
     def __iter__(self) -> Iterator[TableRow]:
         after: bytes | None = b""

@@ -21,7 +21,7 @@ _REGISTRY = ("/subjects", "/schemas", "/config", "/mode", "/compatibility", "/co
 # The paths of programs; elsewhere an unknown path gets the page of EventGate's framework.
 _PROGRAMS = (
     *("/v1/streams", "/v1/stream-changes", "/v1/canaries", "/v1/completeness", "/v1/reconciliation", "/v1/_page"),
-    "/v1/webhooks",
+    *("/v1/webhooks", "/v1/served"),
     *("/asyncapi", "/clients", "/repositories", "/_info", "/healthz", "/readyz"),
 )
 # The registry's own code for a failure of its backend.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 import headwater
 from headwater.catalog.asyncapi import exportable
+from headwater.served_tables.declared import ServedTable
 from headwater.streams.seen import SeenStreams
 from headwater.streams.visibility import Sight
 from headwater.web.info import DESCRIPTION, JsonResponse
@@ -18,6 +20,7 @@ from headwater.web.openapi import jobs as spec_jobs
 from headwater.web.openapi import monitoring as spec_monitoring
 from headwater.web.openapi import registry as spec_registry
 from headwater.web.openapi import schemas as spec_schemas
+from headwater.web.openapi import served_tables as spec_served
 from headwater.web.openapi import service_info as spec_service
 from headwater.web.openapi import streams as spec_streams
 from headwater.web.openapi import tables as spec_tables
@@ -28,6 +31,7 @@ from headwater.web.openapi.value_schemas import Node
 from headwater.web.pages.page import PAGE_HEADERS
 from headwater.web.problems import request_uri
 from headwater.web.schemas.repository_index import RepositoryIndexes
+from headwater.web.served.permission import visible
 from headwater.web.sight import seen
 
 # In the order of the page.
@@ -37,6 +41,7 @@ TAGS = {
     spec_streams.CHANGES_TAG: "Rules that override the stream files at run time, with their history.",
     spec_streams.LEGACY_TAG: "The same streams for clients of MediaWiki's and EventGate's interfaces.",
     spec_tables.TAG: "Materialized tables: the newest row of each key of a stream.",
+    spec_served.TAG: "Rows of the tables that the project serves, by parameters and by key.",
     spec_jobs.TAG: "How the jobs of the platform are; pause, resume, reset and rewind them.",
     spec_failures.TAG: "Events that jobs could not process: their causes, and how to have them processed again.",
     spec_monitoring.TAG: "Whether events arrive, whether hours are complete, and whether the counts agree.",
@@ -74,19 +79,25 @@ _API_KEY = {
 
 
 def specification(
-    platform: Any, streams: SeenStreams | None = None, indexes: RepositoryIndexes | None = None
+    platform: Any,
+    streams: SeenStreams | None = None,
+    indexes: RepositoryIndexes | None = None,
+    served: Sequence[ServedTable] = (),
 ) -> dict[str, Any]:
-    """The OpenAPI document of a platform, with the names of these streams; None: of the public ones.
+    """The OpenAPI document of a platform, with the names of these streams; None: of the public ones. `served`: the
+    tables that have operations of their own.
 
     Examples use public streams, and the schemas of `indexes`.
     """
     config = platform.config
     public = platform.seen(Sight.PUBLIC)
     names = [stream.name for stream in (streams or public).all()]
+    typed = [spec_served.Typed(one, platform.served.type_of(one)) for one in served]
     paths: dict[str, Node] = {
         **spec_events.paths(names, has_test_events=bool(config.intake.test_events)),
         **spec_streams.paths(has_legacy=config.streams.enforce),
         **spec_tables.paths(),
+        **spec_served.paths(typed),
         **spec_jobs.paths(),
         **spec_failures.paths(),
         **spec_monitoring.paths(),
@@ -106,6 +117,7 @@ def specification(
         spec_service,
     )
     schemas: dict[str, Node] = {name: schema for room in rooms for name, schema in room.schemas().items()}
+    schemas |= spec_served.schemas(typed)
     return {
         "openapi": "3.0.3",
         "info": {
@@ -121,6 +133,7 @@ def specification(
             [stream.name for stream in exportable(public.all(), public.visibility)],
             indexes.without(public.titles_hidden()) if indexes is not None else None,
             [name for name in platform.materialized.names() if public.visibility.reads_table(name, Sight.PUBLIC)],
+            served=[one.name for one in served if not (one.is_restricted or one.options.required)],
         ),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {API_KEY: _API_KEY}},
     }
@@ -129,7 +142,7 @@ def specification(
 def spec(request: Request) -> Response:
     """The document."""
     state = request.app.state
-    return JsonResponse(specification(state.platform, seen(request), state.indexes))
+    return JsonResponse(specification(state.platform, seen(request), state.indexes, visible(request)))
 
 
 def doc(request: Request) -> Response:
@@ -147,4 +160,6 @@ def doc(request: Request) -> Response:
         }
         return JsonResponse(problem, status_code=404)
     platform = request.app.state.platform
-    return HTMLResponse(render(specification(platform, seen(request)), LEFT_OUT), headers=PAGE_HEADERS)
+    return HTMLResponse(
+        render(specification(platform, seen(request), served=visible(request)), LEFT_OUT), headers=PAGE_HEADERS
+    )

@@ -43,17 +43,21 @@ def with_amples(
     read: Sequence[str],
     indexes: RepositoryIndexes | None,
     tables: Sequence[str] = (),
+    *,
+    served: Sequence[str] = (),
 ) -> dict[str, Node]:
     """`paths` with an example in each operation that needs one.
 
     `seen` and `read` are the names of the public streams, and of those whose events are public; `tables` those of the
-    public tables.
+    public tables, `served` of served tables that answer a request without parameters.
     """
     amples = {**_always(), **_of_streams(next(iter([*read, *seen]), None)), **_of_schemas(_known(indexes))}
     if read:
         amples["GET /asyncapi/{name}.json"] = _ample(params={"name": read[0]})
     if tables:
         amples["GET /v1/tables/{name}"] = _ample(params={"name": tables[0]})
+    for end in ("", "/counts") if served else ():
+        amples[f"GET /v1/served/{{name}}{end}"] = _ample(params={"name": served[0]})
     found: dict[str, Node] = {}
     for path, methods in paths.items():
         found[path] = {

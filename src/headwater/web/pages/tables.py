@@ -116,6 +116,7 @@ class TablesPages:
         return await self._page(
             self._one,
             table=self._described(self._seen(request)[name]),
+            served=[one.path.lstrip("/") for one in self._platform.served.of_table(name)],
             rows=rows,
             columns=columns[:COLUMNS_MAX],
             left_out=max(0, len(columns) - COLUMNS_MAX),
@@ -142,7 +143,13 @@ class TablesPages:
         """The tables that the client may read, with the jobs that keep them, by name."""
         streams = seen(request)
         jobs = {table.name: job for job in self._platform.jobs if (table := job.writes().materialized) is not None}
-        return {name: job for name, job in sorted(jobs.items()) if streams.visibility.reads_table(name, streams.sight)}
+        restricted = {one.table.name for one in self._platform.served.all() if one.is_restricted}
+        # Rows for roles are served in one way, which is audited.
+        return {
+            name: job
+            for name, job in sorted(jobs.items())
+            if streams.visibility.reads_table(name, streams.sight) and name not in restricted
+        }
 
     def _reader(self, request: Request) -> tuple[str, TableReader]:
         """The name and the reader of the requested table. Raises TableUnknown if the client may not read it."""
