@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition
+from headwater.jobs import Context, Dedupe, Each, Job, PerKey, ToStream, Transition, table
 from headwater.times import time_us
 
 from ..content import pages
@@ -99,3 +99,9 @@ image_suggestions_tags = Job(
     output=ToStream("cirrussearch.page_weighted_tags_change.v1", "1.0.0"),
     summary="Clears the tags of pages that got an image which was suggested.",
 )
+
+
+@table(source="mediawiki.image_suggestions.status.v1", key=("wiki", "page_id", "filename"), version="version")
+def image_suggestion_statuses(row: dict[str, Any]) -> dict[str, Any]:
+    """The last opinion about each image of a page."""
+    return {"status": row["status"], "dt": row["dt"]}
