@@ -266,6 +266,11 @@ def ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12]) if fields else 0
 
 
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process; 0 if there is none."""
+    return _resident_pages(pid) * PAGE_BYTES
+
+
 def _resident_pages(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[21]) if fields else 0

@@ -20,8 +20,9 @@ SHORT = {
     "idle": ["--rounds", "2", "--seconds", "5"],
     "processes": ["--rounds", "1", "--events", "10000"],
 }
-# Not part of `all`: they need a broker, a schema repository, or environments with other engines.
+# Not part of `all`: they need a broker, a schema repository, real edits, or environments with other engines.
 OTHERS = {
+    "use_cases": "use_cases.py",
     "schemas": "schemas.py",
     "pods": "pods.py",
     "scaling": "scaling.py",
