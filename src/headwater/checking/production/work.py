@@ -9,7 +9,6 @@ from headwater.checking.jobs import about_job
 from headwater.checking.problem import Problem
 from headwater.checking.production.statements import Asked
 from headwater.jobs.job import Job
-from headwater.jobs.steps import Await
 
 # Where `headwater job new` puts them.
 TESTS, RUNBOOKS = "tests", "runbooks"
@@ -79,9 +78,7 @@ def the_intake_is_protected(asked: Asked) -> Iterator[Problem]:
 
 def services_know_who_asks(asked: Asked) -> Iterator[Problem]:
     """Jobs that ask other services say who runs them."""
-    if asked.project.config.lookups.contact is None and any(
-        isinstance(step, Await) for job in asked.project.jobs for step in job.steps
-    ):
+    if asked.project.config.lookups.contact is None and any(job.awaits for job in asked.project.jobs):
         message = "Jobs ask other services, and lookups.contact is not set."
         hint = "Set lookups.contact to a mail address or a page; Wikimedia blocks clients that name nobody."
         yield asked.project.at_setting("lookups", "contact", message, hint)
