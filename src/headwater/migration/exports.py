@@ -221,7 +221,7 @@ def _require_here(job: Job, request: JobRequest) -> None:
         raise ChangeRefused(
             f"The job {job.name} was exported before, by {request.by}"
             + (f", and runs on {request.runs_on}." if request.runs_on else "."),
-            hint=f"{HOW_BACK.format(name=job.name)} If it runs on Flink: --from flink://HOST:PORT.",
+            hint=HOW_BACK.format(name=job.name),
         )
     if request.move is not None:
         raise ChangeRefused(
