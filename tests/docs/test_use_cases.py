@@ -74,7 +74,7 @@ ROWS = [
     *(f"J{number:02}" for number in range(1, 41) if number != 39),
     *(f"D{number:02}" for number in range(1, 15)),
 ]
-OPEN = {"similar_users", "enterprise_articles", "history_endpoint"}
+OPEN = {"similar_users", "enterprise_articles"}
 STATE = re.compile(r"shown|open|a document|partly: .+")
 
 

@@ -33,6 +33,7 @@ def rows(event, context):
 def reads(event, context):
     return context.table("rows").get(event["text"])
 """
+KEEPING_A_TABLE = READING_A_TABLE.partition("# Each event")[0]
 VALUE = """title: odd/value
 $id: /odd/value/{version}
 $schema: http://json-schema.org/draft-07/schema#
@@ -96,6 +97,10 @@ def _source(written: str) -> dict[str, str | None]:
 
 def _webhook(written: str) -> dict[str, str | None]:
     return {"sources/odd.yaml": f"connector: webhook\nsignature: none\n{written}\n"}
+
+
+def _served(written: str, name: str = "rows") -> dict[str, str | None]:
+    return {**_value(), **_stream("odd"), "jobs/odd.py": KEEPING_A_TABLE, f"served_tables/{name}.yaml": written}
 
 
 def _odd_table(columns: str) -> dict[str, str | None]:
@@ -330,6 +335,11 @@ BROKEN = [
            "demo.edit.yaml"),
     Broken("place-impossible", _settings("control: {api_keys_path: headwater.yaml/keys.json}"), "headwater.yaml", 1,
            "keys.json"),
+    Broken("served-table-invalid", _served("summary: Rows.\n", name="nobody"), "served_tables/nobody.yaml", 1,
+           "nobody"),
+    Broken("served-range-type", _served("equals: [text]\nranges: [open]\n"), "served_tables/rows.yaml", 1, "open"),
+    Broken("served-audit-refused", _served("equals: [text]\nroles: [one]\naudit: nobody\n"),
+           "served_tables/rows.yaml", 1, "nobody"),
     Broken("table-name-reserved", _table('"sqlite_rows", source="demo.edit", columns={"wiki": "text"}'),
            "jobs/odd.py", 3, "sqlite_"),
 ]  # fmt: skip
