@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from headwater.access.api_keys import ApiKeys
@@ -36,7 +36,7 @@ from headwater.processing.hosting.processes import HowToRun, ProcessHosting
 from headwater.processing.pushed_sources import PushedSources
 from headwater.schemas.validation.validator import Validator
 from headwater.served_tables.audit import AccessAudit
-from headwater.served_tables.declared import project_tables
+from headwater.served_tables.declared import ServedTable, project_tables
 from headwater.served_tables.newest_schemas import NewestSchemas
 from headwater.served_tables.tables import ServedTables
 from headwater.streams.registry import StreamRegistry
@@ -95,7 +95,7 @@ class Platform:
         self.hub = StreamHub(self.log, streams, config.consumption, self.telemetry)
         self.control = StreamControl(self.log, streams, self.telemetry, self._use_streams)
         newest = NewestSchemas(lambda: self.streams, self.schemas.repository)
-        self.served = ServedTables(project_tables(config, self.jobs), newest.document)
+        self.served = ServedTables(_served(config, self.jobs), newest.document)
         self.audit = AccessAudit(self.intake, newest.uri)
         self.keys = ApiKeys(
             config.path(config.control.api_keys_path),
@@ -317,6 +317,12 @@ def build(config: Config, project: Project | None = None, *, job_command: Sequen
         return Platform(config, *declarations(config), job_command=job_command)
     streams = with_error_streams(config, project.streams or StreamRegistry(), project.jobs)
     return Platform(config, streams, project.jobs, project.validator, job_command=job_command)
+
+
+def _served(config: Config, jobs: Sequence[Job]) -> Iterable[ServedTable]:
+    """The tables that are served. Verbs that need no jobs have none; invalid files, which a check reports, are left out
+    with a warning, so that `--force` starts everything else."""
+    return project_tables(config, jobs, lambda error: _log.warning("not served: %s", error)) if jobs else ()
 
 
 def _measure_damage(log: Log, telemetry: Telemetry) -> None:

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 import headwater
 from end_to_end.test_http_description import nullable_as_types
 from headwater.cli.main import main
-from headwater.platform import Platform
+from headwater.config import load_config
+from headwater.platform import Platform, build
 from headwater.testing.eventually import eventually_blocking
 from headwater.testing.service_kit import served_project, write_project
 
@@ -334,6 +335,20 @@ def test_check_finds_what_is_wrong(name: str, written: dict[str, Any], message: 
     checked = CliRunner().invoke(main, ["check", "--project", str(project)], catch_exceptions=False)
     assert checked.exit_code != 0
     assert message in " ".join(checked.output.split())
+
+
+def test_an_invalid_file_is_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    project = made_project(tmp_path / "project")
+    (project / "served_tables" / "orders.yaml").write_text("table: order\n", encoding="utf-8")
+    platform = build(load_config(project, environment={}))
+    assert [one.name for one in platform.served.all()] == ["cheapest", "secrets", "watched"]
+    assert "not served: served_tables/orders.yaml:1: there is no materialized table 'order'." in caplog.text
+
+
+def test_verbs_that_need_no_jobs_ignore_the_files(tmp_path: Path) -> None:
+    project = ("--project", str(made_project(tmp_path / "project")))
+    exported = CliRunner().invoke(main, ["export", "prometheus", *project], catch_exceptions=False)
+    assert (exported.exit_code, "served" in exported.stderr) == (0, False), exported.output
 
 
 def test_where_keys_are_required_a_role_is_enough_for_what_it_is_for(tmp_path: Path) -> None:
