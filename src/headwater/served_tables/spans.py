@@ -1,8 +1,9 @@
 """Where in a table the rows are that a request asks for: parts of it, in order, so that others are not read.
 
 How this works: keys are stored in order of their JSON. Keys with the same first parts follow one another; so do those
-whose next part, a text, is between two bounds, but for characters that JSON writes behind a backslash: texts with these
-are at other places, which are few and known. A span may have rows that do not fit; it misses none that do.
+whose next part, a text, is between two bounds, but for characters that JSON writes behind a backslash, and for those
+before the quotation mark that ends a text: texts with these are at other places, which are few and known. A span may
+have rows that do not fit; it misses none that do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from headwater.jobs.tables.reader import just_before
 from headwater.served_tables.asked import Asked, TypeOf
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
-_BACKSLASH = ord("\\")
+_QUOTE, _BACKSLASH = b'"', b"\\"
 # Behind all keys that begin alike: no byte of UTF-8 is greater.
 _LAST = b"\xff"
 
@@ -64,10 +65,13 @@ def _texts(begins: bytes, lower: str, upper: str | None) -> Iterator[Span]:
         return
     ends = _plain(upper)
     yield Span(after, begins + ends + _LAST)
-    # A lesser text may have an escaped character where the bound has one that is stored before a backslash.
+    # A lesser text may end, or have an escaped character, where the bound has one that is stored before the quotation
+    # mark behind a text, as a space is, or before a backslash.
     for at in range(len(ends) - 1, -1, -1):
-        if ends[at] < _BACKSLASH:
-            yield Span(max(after, just_before(begins + ends[:at] + b"\\")), begins + ends[:at] + b"\\" + _LAST)
+        for byte in (_QUOTE, _BACKSLASH):
+            if ends[at] < byte[0]:
+                others = begins + ends[:at] + byte
+                yield Span(max(after, just_before(others)), others + _LAST)
 
 
 def _plain(text: str) -> bytes:

@@ -183,6 +183,14 @@ def test_a_range_of_texts_misses_none_whatever_characters_they_have(
     assert (set(found), len(found)) == (fits, len(fits))
 
 
+def test_a_text_is_found_below_one_that_continues_it_with_a_space(tmp_path: Path) -> None:
+    rows: Rows = {(name,): {"n": 1} for name in ("", "a", "a b", "a!", 'a"', "b")}
+    shop = Shop(tmp_path, "fields: {name: text}\nranges: [name]\n", rows, "names")
+    found = {row["name"] for row in shop.all(name__lt="a b")}
+    assert found == {"", "a"}
+    assert {row["name"] for row in shop.all(name__gte="a", name__lte="a!")} == {"a", "a b", "a!"}
+
+
 def test_a_range_of_texts_reads_no_others(tmp_path: Path) -> None:
     rows = {(f"2026-01-{day:02}T{hour:02}",): {"n": 1} for day in range(1, 32) for hour in range(24)}
     shop = Shop(tmp_path, "fields: {name: text}\nranges: [name]\n", rows, "names")
