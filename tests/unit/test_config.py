@@ -94,8 +94,8 @@ def test_the_tree_is_frozen(tmp_path: Path) -> None:
         ("log: redis://host", 'headwater.yaml:1: log must start with "sqlite:///" or "kafka://", not "redis://host".'),
         (
             "web: 8080",
-            "headwater.yaml:1: web must be a mapping. Its keys: host, port, public_url, hosts, viewers_max, "
-            "viewers_per_address_max, headers_max, "
+            "headwater.yaml:1: web must be a mapping. Its keys: host, port, public_url, hosts, served_tables_path, "
+            "viewers_max, viewers_per_address_max, headers_max, "
             "headers_bytes_max, headers_seconds_max, body_seconds_max.",
         ),
         ("- web", "headwater.yaml:1: must be a mapping of sections."),

@@ -11,6 +11,7 @@ from headwater.errors import JobInvalid
 from headwater.jobs.decorators import table
 from headwater.jobs.job import Job, ToStream
 from headwater.jobs.outcomes import Retry
+from headwater.jobs.sql.flink import flink_sql
 from headwater.jobs.steps import Await, Context
 from headwater.processing.contract import RunnerFeatures, require_supported
 from headwater.testing.suites.runner import AWAITING, COUNTING, FILLING, JOB, LISTING, WAITING
@@ -27,6 +28,7 @@ EVERYTHING = RunnerFeatures(
     parks=True,
     reads_tables=True,
     keeps_tables=True,
+    flink_sql=True,
 )
 FILLING_WITH_STATE = SUITE_KINDS[-1]
 
@@ -45,7 +47,12 @@ def pages(event: Any, context: Context) -> Any:
     return event
 
 
-KINDS = (*SUITE_KINDS, PARKING, READING, pages, NEVER_IDLE)
+@flink_sql(source="edits", sink="passed:1.0.0")
+def queried() -> str:
+    return "select * from `edits`"
+
+
+KINDS = (*SUITE_KINDS, PARKING, READING, pages, NEVER_IDLE, queried)
 
 
 def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
@@ -55,7 +62,7 @@ def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
 @pytest.mark.parametrize(
     ("feature", "refused"),
     [
-        ("streams", (JOB, COUNTING, LISTING, WAITING, AWAITING, PARKING, READING, pages, NEVER_IDLE)),
+        ("streams", (JOB, COUNTING, LISTING, WAITING, AWAITING, PARKING, READING, pages, NEVER_IDLE, queried)),
         ("awaits", (AWAITING, PARKING)),
         ("keyed_state", (COUNTING, LISTING, WAITING, FILLING_WITH_STATE, PARKING, pages, NEVER_IDLE)),
         ("tables", (FILLING, FILLING_WITH_STATE)),
@@ -65,6 +72,7 @@ def test_a_runner_with_all_features_runs_every_kind_of_job() -> None:
         ("parks", (PARKING,)),
         ("reads_tables", (READING,)),
         ("keeps_tables", (pages,)),
+        ("flink_sql", (queried,)),
     ],
 )
 def test_without_a_feature_the_jobs_that_need_it_are_refused(feature: str, refused: tuple[Job, ...]) -> None:
