@@ -1,4 +1,4 @@
-"""Keeps pages as objects, which others put together anew: one of the page, and a node for each of its sections.
+"""Keeps pages as objects, which others combine: one of the page, and a node for each of its sections.
 
 How this works: the HTML of a revision is asked for and divided into its sections. Of each object the hash of its
 content is known, so that only what has changed is stored again. The objects of a page that is deleted or hidden are

@@ -105,7 +105,7 @@ rdf_operations = Job(
     ),
     output=ToStream(OPERATIONS, "1.0.0"),
     outputs=(ToStream(LATE, "1.1.0"), ToStream(INCONSISTENT, "1.1.0")),
-    # Names with spaces between; "": whoever asks for a reconciliation.
+    # Names with spaces between; "": any that asks for a reconciliation.
     settings={"domains": "www.wikidata.org", "reconciliation_source": ""},
     summary="What the RDF of entities needs after each change of them.",
 )
